@@ -12,7 +12,6 @@ import json
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import nbformat
+import ports
 from nbformat.v4 import new_code_cell, new_notebook
 from playwright.sync_api import Page, sync_playwright
 
@@ -83,8 +83,8 @@ def write(path: Path, cells: list[str]) -> None:
 @contextmanager
 def lab(notebook: Path) -> Iterator[str]:
     """A JupyterLab on a copy of a notebook; yields the URL that opens it."""
-    token, port = secrets.token_hex(16), free_port()
-    with tempfile.TemporaryDirectory() as directory:
+    token = secrets.token_hex(16)
+    with tempfile.TemporaryDirectory() as directory, ports.reserved() as [port]:
         shutil.copy(notebook, directory)
         options = [
             f"--ServerApp.port={port}",
@@ -122,13 +122,6 @@ def end(server: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         server.kill()
         server.wait()
-
-
-def free_port() -> int:
-    """A port of loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_until_up(url: str, timeout: float = 60) -> None:

@@ -6,10 +6,11 @@ import signal
 import time
 from contextlib import contextmanager
 
+import ports
 from jupyter_client.manager import KernelManager
 from processes import wait_until
 
-__all__ = ["Notebook", "notebook_with_magics"]
+__all__ = ["Notebook", "kernel_manager", "notebook_with_magics"]
 
 
 class Notebook:
@@ -112,17 +113,28 @@ class Notebook:
 
 
 @contextmanager
+def kernel_manager():
+    """Starts a kernel, at ports that no other program can take before it listens there."""
+    names = ("shell_port", "iopub_port", "stdin_port", "control_port", "hb_port")
+    manager = KernelManager(kernel_name="python3", cache_ports=False)
+    with ports.reserved(len(names)) as numbers:
+        for name, number in zip(names, numbers, strict=True):
+            setattr(manager, name, number)
+        yield manager
+
+
+@contextmanager
 def notebook_with_magics(**options):
     """A notebook in a kernel of its own; options as ``KernelManager.start_kernel`` takes them."""
-    manager = KernelManager(kernel_name="python3")
-    manager.start_kernel(**options)
-    client = manager.client()
-    try:
-        client.start_channels()
-        notebook = Notebook(manager, client)
-        notebook._load()
-        yield notebook
-    finally:
-        client.stop_channels()
-        if manager.has_kernel:
-            manager.shutdown_kernel()
+    with kernel_manager() as manager:
+        manager.start_kernel(**options)
+        client = manager.client()
+        try:
+            client.start_channels()
+            notebook = Notebook(manager, client)
+            notebook._load()
+            yield notebook
+        finally:
+            client.stop_channels()
+            if manager.has_kernel:
+                manager.shutdown_kernel()

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from contextlib import contextmanager
 
+import ports
 import processes
 import pytest
 import screenshot
@@ -29,14 +30,16 @@ CELLS = ["%load_ext rankbook", "%dist_init gloo -n 2", "%dist dist.barrier()"]
 @contextmanager
 def served(command, path):
     """A server of notebooks on loopback; yields the URL that `path` is appended to."""
-    port = screenshot.free_port()
     environ = {**os.environ, "PYTHONWARNINGS": "ignore"}
-    server = subprocess.Popen([sys.executable, "-m", *command(port)], env=environ, cwd=path.parent)
-    try:
-        processes.wait_until(lambda: listens(port), timeout=60)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        screenshot.end(server)
+    with ports.reserved() as [port]:
+        server = subprocess.Popen(
+            [sys.executable, "-m", *command(port)], env=environ, cwd=path.parent
+        )
+        try:
+            processes.wait_until(lambda: listens(port), timeout=60)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            screenshot.end(server)
 
 
 def listens(port):

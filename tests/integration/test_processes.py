@@ -13,7 +13,7 @@ from functools import partial
 
 import psutil
 import pytest
-from jupyter_client.manager import KernelManager
+from kernels import kernel_manager
 from processes import family, listening, wait_until
 
 import rankbook
@@ -191,9 +191,13 @@ def test_a_notebook_imports_no_torch_to_run_cells():
 
 @pytest.mark.parametrize("busy", [False, True])
 def test_a_killed_kernel_leaves_no_process_running(busy, ipython_dir):
+    with kernel_manager() as manager:
+        kill_kernel_and_see_all_end(manager, ipython_dir, busy=busy)
+
+
+def kill_kernel_and_see_all_end(manager, ipython_dir, *, busy):
     files = partial(ipython_dir.glob, "*/security/ipcontroller-*-client.json")
     others = {*files()}  # of tests before that failed
-    manager = KernelManager(kernel_name="python3")
     manager.kernel_spec_manager.ensure_native_kernel = True
     manager.start_kernel(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     client = manager.client()
