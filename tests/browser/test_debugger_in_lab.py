@@ -26,8 +26,10 @@ class Prompt:
 
     def __init__(self, page):
         self.page = page
-        # The field of a line that was taken stays for a moment beside the next.
-        self.field = page.locator("input.jp-Stdin-input, textarea.jp-Stdin-input").last
+        # The field of a line that was taken stays for half a second and hears nothing, before the
+        # next one comes, too.
+        taken = ".jp-OutputArea-stdin-hiding"
+        self.field = page.locator(f".jp-OutputArea-stdin-item:not({taken}) .jp-Stdin-input")
 
     def says(self, line):
         """Wait for the field, and type a line into it."""
