@@ -25,18 +25,21 @@ class Notebook:
         self.id = self.client.execute(code)
 
     def finish(self, timeout=60):
+        self.wait_until_idle(timeout)
+        while True:
+            reply = self.client.get_shell_msg(timeout=timeout)
+            if reply["parent_header"]["msg_id"] == self.id:
+                return reply["content"]
+
+    def wait_until_idle(self, timeout=60):
         deadline = time.monotonic() + timeout
         while True:
             message = self.client.get_iopub_msg(timeout=max(0.01, deadline - time.monotonic()))
             if message["parent_header"].get("msg_id") != self.id:
                 continue
             if message["content"].get("execution_state") == "idle":
-                break
+                return
             self.messages.append(message)
-        while True:
-            reply = self.client.get_shell_msg(timeout=timeout)
-            if reply["parent_header"]["msg_id"] == self.id:
-                return reply["content"]
 
     def wait_for_output(self, timeout=60, name="stdout"):
         """Wait until what runs has printed something, to stdout or to the stream of that name."""

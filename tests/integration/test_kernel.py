@@ -166,7 +166,8 @@ def test_the_stop_button_pressed_twice_leaves_no_broken_group(notebook, gap):
     notebook.manager.interrupt_kernel()
     let_pass(gap)
     notebook.manager.interrupt_kernel()
-    assert notebook.finish()["status"] == "error"
+    # No reply: ipykernel (7.4) sends none if this comes between the cell's end and its reply.
+    notebook.wait_until_idle()
     if notebook.run("%dist dist.all_reduce(torch.ones(1))")["status"] == "error":
         [error] = notebook.of("error")
         assert "no process group" in error["evalue"]
