@@ -27,6 +27,7 @@ from torch.utils.data import DataLoader, DistributedSampler
 
 from rankbook.distributed import healing
 from rankbook.distributed.healing import (
+    buckets,
     connections,
     fsdp2,
     groups,
@@ -84,7 +85,7 @@ def test_private_names_of_torch_that_healing_uses_are_there(group):
         assert callable(getattr(C10D, name))
     assert group._get_backend(torch.device("cpu")).options._timeout
     model = DistributedDataParallel(torch.nn.Linear(2, 2))
-    for name in ("_ddp_init_helper", "_build_params_for_reducer", "_update_process_group"):
+    for name in ("_ddp_init_helper", "_build_params_for_reducer"):
         assert callable(getattr(model, name))
     assert (model._has_rebuilt_buckets, model._comm_hooks) == (False, [])
     assert reducers.standing(model) == (False, False, True, ())
@@ -253,7 +254,7 @@ def test_a_sharded_module_says_so_where_torch_lacks_what_it_takes_to_go_on(group
     ("owner", "name"),
     [
         (DistributedDataParallel, "_ddp_init_helper"),
-        (DistributedDataParallel, "_update_process_group"),
+        (DistributedDataParallel, "_build_params_for_reducer"),
         (dist, "_register_comm_hook"),
         (None, "_comm_hooks"),
         (None, "_has_rebuilt_buckets"),
@@ -437,15 +438,15 @@ def test_a_module_of_columns_lets_nothing_run_on_a_mesh_that_has_ended():
 
 
 def replicated():
-    """A module of ``replicate()``, cut in its second step."""
+    """A module of ``replicate()`` that has taken a step."""
     model = replicate(torch.nn.Linear(2, 2))
     model(torch.ones(1, 2)).sum().backward()
-    model(torch.ones(1, 2))
     return model
 
 
 def test_a_module_of_replicate_begins_again_with_its_next_forward():
     model = replicated()
+    model(torch.ones(1, 2)).sum().backward(inputs=[model.weight])  # a part of a step
     assert again().kinds == ("DDP modules",)
     begins = [
         hook for hook in model._forward_pre_hooks.values() if isinstance(hook, reducers.Begin)
@@ -500,6 +501,51 @@ def count_steps(state, bucket):
     return allreduce_hook(None, bucket)
 
 
+def cut(model, *inputs):
+    """Have a DDP module begin a backward that it does not end."""
+    model(*inputs or [torch.ones(1, 2)]).sum().backward(inputs=buckets.reduced(model)[:1])
+    assert not reducers.standing(model).is_done
+
+
+class InOrder(torch.nn.ModuleList):
+    def forward(self, tensor, order):
+        for number in order:
+            tensor = self[number](tensor)
+        return tensor
+
+
+@pytest.mark.parametrize("options", [{}, {"static_graph": True}, {"gradient_as_bucket_view": True}])
+def test_a_ddp_module_keeps_its_buckets_after_a_step_that_was_cut(group, options):
+    layers = InOrder(torch.nn.Linear(2, 2) for _ in range(4))
+    model = DistributedDataParallel(layers, bucket_cap_mb=24 / 2**20, **options)
+    first, other, tensor = (0, 1, 2, 3), (2, 3, 0, 1), torch.ones(1, 2)
+    for _ in range(3):  # a static graph's are sorted in the third
+        model(tensor, first).sum().backward()
+    sorted_ones = buckets.layout(model)
+    for order in (other, first):
+        cut(model, tensor, order)
+        again()
+        for _ in range(2):
+            model(tensor, order).sum().backward()
+            assert buckets.layout(model) == sorted_ones
+
+
+def test_a_ddp_module_reduces_what_was_frozen_when_it_was_cut(group):
+    model, _ = trained(3)
+    cut(model)
+    model.requires_grad_(requires_grad=False)
+    again()
+    assert not model(torch.ones(1, 2)).requires_grad
+    model.requires_grad_()
+    model(torch.ones(1, 2)).sum().backward()
+    assert {*map(id, buckets.reduced(model))} == {*map(id, model.parameters())}
+
+
+def test_a_ddp_module_reduces_a_sparse_parameter_before_its_first_gradient(group):
+    model = DistributedDataParallel(torch.nn.Embedding(2, 2, sparse=True))
+    assert buckets.reduced(model) == [*model.parameters()]
+
+
 def test_of_two_ddp_modules_of_a_kind_each_goes_on_where_it_was(group):
     (one, many), (other, few) = trained(5), trained(1)
     again()
@@ -510,7 +556,9 @@ def test_of_two_ddp_modules_of_a_kind_each_goes_on_where_it_was(group):
 
 def test_a_copy_of_a_ddp_module_that_is_to_begin_again_is_a_new_one(group):
     model, _ = trained(3)
+    cut(model)
     again()
+    assert model._forward_pre_hooks
     copied = copy.deepcopy(model)
     for one in (copied, model):
         for _ in range(3):

@@ -22,7 +22,7 @@ from torch.utils.data.dataloader import _BaseDataLoaderIter
 from torch.utils.data.distributed import DistributedSampler
 
 from rankbook.distributed.copying import hooks, restoring, sharding
-from rankbook.distributed.healing import meshes
+from rankbook.distributed.healing import buckets, meshes
 from rankbook.distributed.healing.replicated import is_replicated
 from rankbook.distributed.healing.stale import Refusal
 
@@ -193,7 +193,7 @@ class _Pickler(cloudpickle.Pickler):
             name: value for name, value in hooks.without_ours(obj).items() if name not in own
         }
         name = dist.distributed_c10d._world.pg_names.get(obj.process_group)
-        state = attributes, obj.process_group, name
+        state = attributes, obj.process_group, name, buckets.reduced(obj)
         return restoring.blank, (type(obj),), state, None, None, restoring.set_ddp
 
     def _module(self, obj: Any) -> Any:

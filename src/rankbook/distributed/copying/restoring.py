@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import nn
 
 from rankbook.distributed.copying import places, sharding
-from rankbook.distributed.healing import reducers
+from rankbook.distributed.healing import buckets, reducers
 from rankbook.errors import InputError
 
 __all__ = [
@@ -145,13 +145,13 @@ def set_module(module: Any, state: dict[str, Any]) -> None:
     module.__setstate__(state)
 
 
-def set_ddp(module: Any, state: tuple[dict[str, Any], Any, str]) -> None:
+def set_ddp(module: Any, state: tuple[dict[str, Any], Any, str, Sequence[Any]]) -> None:
     """Give a DDP module its attributes and a reducer, without asking other ranks.
 
     Raises:
         InputError: On this rank it would belong to other ranks, with other parameters.
     """
-    attributes, process_group, name = state
+    attributes, process_group, name, reduced = state
     if places.group_here(name) != name:
         others = [
             one for one in dist.get_process_group_ranks(process_group) if one != dist.get_rank()
@@ -161,9 +161,10 @@ def set_ddp(module: Any, state: tuple[dict[str, Any], Any, str]) -> None:
             + (f"--from {others[0]} copies it" if others else "make it again")
         )
     attributes["broadcast_buffers"] = attributes.get("forward_sync_buffers", True)
-    with _default_group(process_group):
+    inner = attributes["_modules"]["module"]
+    with buckets.as_made(inner, reduced), _default_group(process_group):
         module.__setstate__(attributes)
-    reducers.renew(module)
+        reducers.renew(module)
 
 
 @contextmanager

@@ -3,22 +3,34 @@
 In the second forward a reducer sorts its buckets in the order in which the gradients of the first
 step arrived. Ranks that were cut around then have different buckets; ranks that were cut in a
 backward wait for the rest of it.
+
+gloo adds numbers in an order that depends on their places in a bucket. So a reducer that has sorted
+its buckets is followed by one that has and keeps the same: in a later step gradients may arrive in
+another order, and sums would differ in the last bit.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, MutableMapping, Sequence
-from contextlib import contextmanager
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
+from rankbook.distributed.healing import buckets
 from rankbook.distributed.healing.replicated import entrance
 from rankbook.distributed.stores import Store
 
-__all__ = ["Begin", "Standing", "lack", "renew", "restart", "standing", "tell"]
+__all__ = [
+    "Begin",
+    "Standing",
+    "lack",
+    "renew",
+    "restart",
+    "standing",
+    "tell",
+]
 
 _dist: Any = import_module("torch.distributed")
 
@@ -29,11 +41,11 @@ _OF_MODULES = (
     "_comm_hooks",
     "_ddp_init_helper",
     "_has_rebuilt_buckets",
-    "_update_process_group",
 )
 _OF_REDUCERS = (
     "_check_reducer_finalized",
     "_get_zeros_like_grad_buckets",
+    "_push_all_rebuilt_params",
     "_remove_autograd_hooks",
     "_set_static_graph",
     "get_backward_stats",
@@ -105,7 +117,7 @@ def tell(module: Any, kind: str, standings: Sequence[Sequence[Standing]], store:
     is_needed = any(not one.is_sorted for of_rank in standings for one in of_rank)
     is_first = sorted_on[:1] == [_dist.get_rank()]
     if is_needed and is_first and standing(module).is_sorted:
-        store.set(f"healing/buckets/{kind}", json.dumps(_layout(module)))
+        store.set(f"healing/buckets/{kind}", json.dumps(buckets.layout(module)))
 
 
 def restart(module: Any, kind: str, standings: Sequence[Sequence[Standing]], store: Store) -> None:
@@ -130,6 +142,8 @@ def restart(module: Any, kind: str, standings: Sequence[Sequence[Standing]], sto
     # These do not sort in the second forward, or do not tell whether they were cut before it.
     are_others = module.find_unused_parameters or module.static_graph
     are_alike = len(have_begun) == 1 and all(one.is_done for one in every)
+    if are_sorted == {True} and are_alike:
+        return  # no step was cut
     if are_sorted == {False} and are_alike and not (are_others and have_begun == {True}):
         return  # none has begun, or all will sort in the next forward
     key = f"healing/buckets/{kind}"
@@ -175,7 +189,7 @@ class Begin:
     layout: list[list[int]] | None
     """Its buckets from then on; None: those of a first step."""
     are_sorted: bool
-    """Whether the buckets of all ranks are sorted, and stay."""
+    """Whether the buckets of all ranks are sorted: those of this one stay."""
 
     def __call__(self, module: Any, _inputs: Any) -> None:
         """Restart the reducer, and remove this hook."""
@@ -186,57 +200,39 @@ class Begin:
                 del hooks[number]
             return
         handle.remove()
-        if self.are_sorted:
-            self.ddp._update_process_group(self.ddp.process_group)
-        else:
-            _make(self.ddp, self.layout)
+        _make(self.ddp, buckets.layout(self.ddp) if self.are_sorted else self.layout)
 
 
 def renew(module: Any) -> None:
-    """Give a DDP module the reducer of a first step."""
-    _make(module, None)
-
-
-def _layout(module: Any) -> list[list[int]]:
-    """By bucket, the indices of its parameters."""
-    parameters, _ = module._build_params_for_reducer()
-    numbers = {id(parameter): number for number, parameter in enumerate(parameters)}
-    buckets = module.reducer._get_zeros_like_grad_buckets()
-    return [[numbers[id(each)] for each in bucket.parameters()] for bucket in buckets]
+    """Give a DDP module the reducer of a first step, for the parameters that require gradients."""
+    _fill(module, None)
 
 
 def _make(module: Any, layout: list[list[int]] | None) -> None:
-    """Make a reducer as ``DistributedDataParallel`` does when unpickled, with its former hooks.
+    """Make a reducer for the parameters of the former one.
 
     Args:
         module: The DDP module.
-        layout: Its buckets; None: those of a first step.
+        layout: Its buckets, which it keeps; None: those of a first step.
     """
-    module._has_rebuilt_buckets = module._static_graph_delay_allreduce_enqueued = False
-    parameters, expect_sparse = module._build_params_for_reducer()
+    with buckets.as_made(module, buckets.reduced(module)):
+        _fill(module, layout)
+
+
+def _fill(module: Any, layout: list[list[int]] | None) -> None:
+    """Make a reducer as ``DistributedDataParallel`` does when unpickled, with its former hooks."""
+    module._has_rebuilt_buckets = layout is not None
+    module._static_graph_delay_allreduce_enqueued = False
+    parameters, are_sparse = buckets.parameters(module, layout)
     names = module._build_debug_param_to_name_mapping(parameters)
     module.reducer._remove_autograd_hooks()  # a traceback may hold it
-    with _assigning(layout):
-        module._ddp_init_helper(parameters, expect_sparse, names, module.static_graph)
+    with buckets.assigning(module, layout):
+        module._ddp_init_helper(parameters, are_sparse, names, module.static_graph)
     if module.static_graph:
         module.reducer._set_static_graph()
         module.logger._set_static_graph()
     for hook, state in module._comm_hooks:
         _dist._register_comm_hook(module.reducer, state, hook)
-
-
-@contextmanager
-def _assigning(layout: list[list[int]] | None) -> Iterator[None]:
-    """Have DDP use these buckets, which it takes in reverse order, while it makes a reducer."""
-    compute = _dist._compute_bucket_assignment_by_size
-
-    def given(*_args: Any, **_options: Any) -> Any:
-        assert layout is not None  # noqa: S101 - for the type checker
-        return [*reversed(layout)], [0] * len(layout)
-
-    try:
-        if layout is not None:
-            _dist._compute_bucket_assignment_by_size = given
-        yield
-    finally:
-        _dist._compute_bucket_assignment_by_size = compute
+    if layout is not None:
+        # The forward that follows sorts: in the order in which the reducer knows them.
+        module.reducer._push_all_rebuilt_params()
