@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from rankbook.models.calls import Call
+from rankbook.trace.lanes import lanes
 from rankbook.trace.waits import Meeting
 
 __all__ = ["Recorded", "merge"]
@@ -21,6 +22,9 @@ _Event: TypeAlias = dict[str, Any]
 
 _CALLS = 0
 """The track with calls of torch.distributed; a rank's threads come after it."""
+
+_BESIDE = 1_000_000
+"""Distance between the numbers of a track and of the next one for bars that overlap in it."""
 
 _FLOWS = ("s", "t", "f")
 _MARGIN = 1e-3
@@ -62,11 +66,11 @@ def merge(
     texts: list[str] = []
     operations, count = {}, 0
     for rank, one in recorded.items():
-        events = list(_of_rank(rank, one, zero))
+        events = [*_apart(list(_of_rank(rank, one, zero)))]
         count += len(events)
         operations[rank] = sum(event.get("cat") == "cpu_op" for event in events)
         texts += map(json.dumps, [*_names(rank, one.host), *events])
-    texts += map(json.dumps, _of_calls(met, recorded.keys(), zero))
+    texts += map(json.dumps, _apart(list(_of_calls(met, recorded.keys(), zero))))
     body = ",\n".join(texts)
     text = f'{{"schemaVersion": 1, "displayTimeUnit": "ms", "traceEvents": [\n{body}\n]}}\n'
     return text, operations, count
@@ -106,6 +110,30 @@ def _of_rank(rank: int, one: Recorded, zero: float) -> Iterator[_Event]:
         yield {**event, "pid": rank, "tid": track, "ts": at, **own}
 
 
+def _apart(events: list[_Event]) -> Iterator[_Event]:
+    """Move bars that overlap others of their track, and their arrows, to tracks beside it."""
+    tracks: dict[tuple[int, int], list[_Event]] = {}
+    for event in events:
+        if event["ph"] == "X":
+            tracks.setdefault((event["pid"], event["tid"]), []).append(event)
+    names = {(e["pid"], e["tid"]): e["args"]["name"] for e in events if e["name"] == "thread_name"}
+    moved: dict[Any, int] = {}
+    for (rank, track), bars in tracks.items():
+        found = lanes([(bar["ts"], bar["ts"] + bar["dur"]) for bar in bars])
+        name = names.get((rank, track), "torch.distributed")
+        for lane in sorted({*found} - {0}):
+            where = {"ph": "M", "pid": rank, "tid": track + lane * _BESIDE, "ts": 0}
+            yield {**where, "name": "thread_name", "args": {"name": f"{name}, beside it"}}
+            if track == _CALLS:
+                yield {**where, "name": "thread_sort_index", "args": {"sort_index": -1}}
+        for bar, lane in zip(bars, found, strict=True):
+            bar["tid"] += lane * _BESIDE
+            moved[rank, bar["name"], bar["ts"]] = bar["tid"]
+    for event in events:
+        bar = event.pop("bar", None)
+        yield event if bar is None else {**event, "tid": moved[bar]}
+
+
 def _of_calls(met: Iterable[Meeting], ranks: Iterable[int], zero: float) -> Iterator[_Event]:
     known = set(ranks)
     for number, meeting in enumerate(met):
@@ -143,7 +171,9 @@ def _bar(rank: int, call: Call, meeting: Meeting, zero: float) -> _Event:
 def _arrow(name: str, source: int, target: int, meeting: Meeting, zero: float) -> Iterator[_Event]:
     def at(rank: int, seconds: float, offset: float) -> _Event:
         ts = (seconds - zero) * 1e6 + offset
-        return {"pid": rank, "tid": _CALLS, "ts": ts, "id": name}
+        call = meeting.calls[rank]
+        bar = (rank, f"{call.op} #{call.number}", (call.issued - zero) * 1e6)
+        return {"pid": rank, "tid": _CALLS, "ts": ts, "id": name, "bar": bar}
 
     plain = {"cat": "torch.distributed", "name": "came last"}
     begin = meeting.calls[source].issued
