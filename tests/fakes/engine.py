@@ -45,6 +45,7 @@ FOR_GOOD = math.inf
 
 AT_ANY_TIME = {
     *(
+        "acknowledge",
         "answer",
         "call",
         "complete",
@@ -307,6 +308,9 @@ class FakeEngine:
 
     def list_variables(self):
         return [to_dict(Variable(name, type(v).__name__)) for name, v in self.names.items()]
+
+    def acknowledge(self, read):
+        """Threads of the fake never wait."""
 
     def get_frames(self, native):
         if self.cell is None:
