@@ -159,14 +159,14 @@ def test_groups_of_a_killed_rank_are_its_own_after_it_was_filled(four):
         "    group = dist.new_group([1, 2])\n"
         "    return lambda x: dist.all_reduce(x, group=group)\n"
         "reduce = closed()\n"
-        "mesh = init_device_mesh('cpu', (2, 2), mesh_dim_names=('a', 'b'))"
+        "mesh = init_device_mesh('cpu', (2, 2, 1), mesh_dim_names=('a', 'b', 'c'))"
     ).raise_for_error()
     kill(four, 3)
     filled = four.restart_ranks(from_rank=1)
     code = """
 seen = [dist.get_process_group_ranks(pairs)]
 seen.append(dist.get_process_group_ranks(odds if rank % 2 else evens))
-seen += [dist.get_process_group_ranks(mesh[name].get_group()) for name in "ab"]
+seen += [dist.get_process_group_ranks(mesh[name].get_group()) for name in "abc"]
 seen.append(mesh.get_coordinate())
 total = torch.ones(1)
 dist.all_reduce(total, group=pairs)
@@ -174,8 +174,8 @@ dist.all_reduce(total, group=mesh['a'].get_group())
 seen.append(float(total))
 """
     seen = seen_after(four, code)
-    assert seen[3] == [[2, 3], [1, 3], [1, 3], [2, 3], seen[3][4], 4.0]
-    assert tuple(seen[3][4]) == (1, 1)
+    assert seen[3] == [[2, 3], [1, 3], [1, 3], [2, 3], [3], seen[3][5], 4.0]
+    assert tuple(seen[3][5]) == (1, 1, 0)
     assert {its[-1] for its in seen.values()} == {4.0}
     # A group that the new rank is no member of cannot be its own, in a closure neither.
     assert "reduce" in filled.left

@@ -274,6 +274,11 @@ def test_a_group_stands_for_the_one_made_beside_it(name, rank, here):
     assert places.counterpart(name, theirs, [*ROWS, *COLUMNS], rank) == here
 
 
+def test_groups_of_a_replaced_rank_by_itself_are_in_the_order_in_which_they_were_made():
+    theirs = [terms("9", 0), terms("12", 0)]
+    assert places.counterpart("12", theirs, [*theirs, terms("11", 1), terms("9/1", 1)], 1) == "11"
+
+
 def test_a_group_that_has_none_beside_it_stands_for_none():
     alone = terms("5", 0, 1)
     assert places.counterpart("5", [alone], [alone, *ROWS], 3) is None

@@ -326,6 +326,15 @@ def test_groups_of_other_members_under_one_name_do_not_go_on():
     assert words.agreed_on(said) == {whole}
 
 
+def test_a_new_rank_gets_the_group_of_itself_that_a_mesh_gives_every_rank():
+    def alone(rank, name, description="mesh_tp"):
+        return Terms(name, (rank,), "gloo", 60.0, description, "")
+
+    held = [[alone(0, "5"), alone(0, "9", "mesh_x")], [alone(1, "6"), alone(1, "7", "mine")], None]
+    assert words.alone(held, 2) == [alone(2, "5/2")]
+    assert words.alone([None], 0) == []
+
+
 def test_the_objects_that_go_on_are_listed_in_a_sentence():
     def said(*ranks):
         infos = [

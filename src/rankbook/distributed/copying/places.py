@@ -93,8 +93,14 @@ def counterpart(
         return (one.description, len(one.ranks)) == (terms.description, len(terms.ranks))
 
     def in_order(some: Iterable[Terms]) -> list[str]:
-        return sorted({one.name for one in some if alike(one)}, key=lambda one: (len(one), one))
+        return sorted({one.name for one in some if alike(one)}, key=_number)
 
     source = in_order(others)
     here = in_order(one for one in every if rank in one.ranks)
     return here[source.index(name)] if len(source) == len(here) else None
+
+
+def _number(name: str) -> tuple[int, str]:
+    """The order in which groups were made; that of a replaced rank alone is called ``7/2``."""
+    number = name.partition("/")[0]
+    return len(number), number

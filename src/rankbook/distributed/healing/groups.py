@@ -23,7 +23,15 @@ from rankbook.distributed.healing import (
 )
 from rankbook.distributed.healing.account import Account, Held, Terms, note
 from rankbook.distributed.healing.steps import Diverged
-from rankbook.distributed.healing.words import Word, agreed_on, diverged, exchange, meet
+from rankbook.distributed.healing.words import (
+    Word,
+    agreed_on,
+    alone,
+    diverged,
+    exchange,
+    give,
+    meet,
+)
 
 __all__ = ["Healed", "heal", "on_connected", "settle"]
 
@@ -83,7 +91,9 @@ def heal(account: Account | None, *, clean: bool = False) -> Healed:
     agreed = agreed_on(rosters)
     going = [one for one in able if one.terms in agreed]
     if account is None and not clean:
-        going = [Held(terms_missed, None) for terms_missed in _missed(agreed)]
+        missed = [*_missed(agreed), *alone(rosters, dist.get_rank())]
+        give(dist.get_rank(), missed)
+        going = [Held(terms_missed, None) for terms_missed in missed]
     going = [Held(one.terms, _connect(one)) for one in going]
     alive, ended = found.split(_with_default(going))
     new = [rank for rank, word in enumerate(words) if word.is_new]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib import import_module
 from typing import Any
 
@@ -17,7 +17,7 @@ from rankbook.distributed.healing.reducers import Standing
 from rankbook.distributed.healing.steps import Diverged
 from rankbook.distributed.stores import rank_key
 
-__all__ = ["Word", "agreed_on", "diverged", "exchange", "meet", "roster"]
+__all__ = ["Word", "agreed_on", "alone", "diverged", "exchange", "give", "meet", "roster"]
 
 _c10d: Any = import_module("torch.distributed.distributed_c10d")
 
@@ -78,6 +78,13 @@ def roster() -> list[tuple[Terms, ...]]:
     return [word.terms for word in _Roster.words]
 
 
+def give(rank: int, terms: Sequence[Terms]) -> None:
+    """Note that a rank that held no groups when the ranks met now holds these."""
+    words = [*_Roster.words]
+    words[rank] = replace(words[rank], terms=tuple(terms))
+    _Roster.words = words
+
+
 class _Roster:
     """What the ranks said when they last met."""
 
@@ -101,6 +108,32 @@ def agreed_on(rosters: Sequence[Collection[Terms] | None]) -> set[Terms]:
         return all(roster is None or terms in roster for roster in heard)
 
     return {terms for terms in every if names[terms.name] == 1 and is_held(terms)}
+
+
+def alone(rosters: Sequence[Sequence[Terms] | None], rank: int) -> list[Terms]:
+    """The groups of a new rank by itself: a dimension of 1 of a mesh gives every rank such a group.
+
+    It ended with the rank's former process, and no other rank is a member of it.
+
+    Args:
+        rosters: By rank, the groups that it holds; None: it has none.
+        rank: The new rank.
+    """
+    others = [[one for one in held if _is_alone(one)] for held in rosters if held is not None]
+    kinds = [Counter(one.description for one in held) for held in others]
+    return [
+        replace(one, name=f"{one.name}/{rank}", ranks=(rank,))
+        for one in (others[0] if others else ())
+        if len({kind[one.description] for kind in kinds}) == 1  # else some are not in that mesh
+    ]
+
+
+def _is_alone(terms: Terms) -> bool:
+    return len(terms.ranks) == 1 and terms.description.startswith(_OF_MESHES)
+
+
+_OF_MESHES = "mesh_"
+"""Begins torch's description of a group that a device mesh has made."""
 
 
 def diverged(words: Sequence[Word]) -> tuple[Diverged, ...]:
