@@ -167,23 +167,15 @@ def test_no_group_uses_its_old_sockets_after_a_reset(four):
     pids = four.pull("pid").values()
     code = """
 states = [state()]
-handle = dist.irecv(torch.ones(2), (rank + 1) % 4)
-of_anyone = dist.irecv(torch.ones(2))
+handles = [dist.irecv(torch.ones(2), (rank + 1) % 4), dist.irecv(torch.ones(2))]
 """
     four.run(code).raise_for_error()
-    generation = four.generation
     before = between(pids)
     assert len(before) > 12
     four.reset()
     wait_until(lambda: not before & between(pids))
     assert seen_after(four, STEP.format(0))
     assert len(between(pids)) == len(before)
-    result = four.run("of_anyone.wait()")  # gloo would wake nobody
-    assert {result[rank].error.ename for rank in result} == {"StaleGroupError"}
-    said = f"this recv was called in generation {generation}"
-    assert all(result[rank].error.evalue.startswith(said) for rank in result)
-    result = four.run("handle.wait()")  # of what will never come
-    assert {result[rank].error.ename for rank in result} == {"RuntimeError"}
     assert seen_after(four, STEP.format(1))
 
 

@@ -215,6 +215,52 @@ def test_an_object_with_an_ended_group_says_so_in_its_other_methods(four, name, 
     assert_says_after(event, four, *ALONE[name])
 
 
+HANDLES = """
+import torch.distributed._functional_collectives as functional
+def start():
+    return dist.all_reduce(torch.ones(2), async_op=True)
+if rank:
+    work, future = start(), start().get_future()
+    chained = start().get_future().then(lambda future: future.value())
+    failing = start().get_future().then(lambda _: 1 / 0)
+    collected = torch.futures.collect_all([start().get_future()])
+    tensor = functional.all_reduce(torch.ones(2), 'sum', dist.group.WORLD)
+    received, of_anyone = dist.irecv(torch.ones(2), 0), dist.irecv(torch.ones(2))
+"""
+
+USES = {
+    "work.wait()": "all_reduce",
+    "work.result()": "all_reduce",  # torch would return a part of the sum
+    "work.is_completed()": "all_reduce",
+    "work.get_future().wait()": "all_reduce",
+    "future.wait()": "all_reduce",
+    "future.value()": "all_reduce",
+    "chained.wait()": "all_reduce",
+    "collected.wait()": "all_reduce",
+    "tensor + 1": "all_reduce",
+    "tensor + 2": "all_reduce",  # torch would wait for it once
+    "received.wait()": "recv",
+    "of_anyone.wait()": "recv",  # gloo would wake nobody
+}
+
+
+def test_a_handle_of_a_call_that_was_cut_says_of_which_call_it_was(four):
+    four.run(HANDLES).raise_for_error()
+    begun = four.generation
+    four.reset()
+    for use, call in USES.items():
+        result = four.run(use, ranks=[1, 2, 3])
+        for rank in result:
+            error = result[rank].error
+            assert error is not None, use
+            assert error.ename == "StaleGroupError", (use, error)
+            assert error.evalue.startswith(f"this {call} was called in generation {begun} (cell ")
+            assert error.evalue.endswith("when that ended: call it again on all of its ranks")
+    assert "division by zero" in four.run("failing.wait()", ranks=[1])[1].error.evalue
+    four.run("dist.barrier()").raise_for_error()
+    assert four.generation == begun + 1
+
+
 SCRIPT = """
 import torch, torch.distributed as dist
 dist.init_process_group("gloo")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-from rankbook.calls import blocking, checks, groups, kernels, keys, methods
+from rankbook.calls import blocking, checks, cut, groups, kernels, keys, methods, questions
 from rankbook.calls.dispatch import lacking
 from rankbook.calls.kernels import prepare
 from rankbook.calls.ledger import Ledger
@@ -57,7 +57,8 @@ def remove() -> None:
 
 def is_ours(code: object) -> bool:
     """Whether code is that of a function that stands where one of torch's does."""
-    return any(room.is_ours(code) for room in (methods, blocking, kernels, checks, keys))
+    rooms = methods, blocking, questions, cut, kernels, checks, keys
+    return any(room.is_ours(code) for room in rooms)
 
 
 def _in_child() -> None:

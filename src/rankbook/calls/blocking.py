@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable, Iterable
 from datetime import timedelta
@@ -14,10 +13,10 @@ import torch
 import torch.distributed.distributed_c10d as c10d
 from torch._C import Future
 
-from rankbook.calls.cut import refuse
+from rankbook.calls.cut import explain, of_results, refuse
 from rankbook.calls.keys import wait_until_set
 from rankbook.calls.ledger import Ledger
-from rankbook.calls.places import is_of_rankbook
+from rankbook.calls.questions import of_questions
 from rankbook.calls.records import is_from_anyone, is_open
 from rankbook.calls.waits import seconds
 
@@ -47,8 +46,8 @@ any other, whose keys another process may set; for who opens a store as well."""
 _OF_TWO = {12, 13, 14}
 """torch's numbers for send, recv and recv from any source among the operations of a ``Work``."""
 
-_WORK, _GET_FUTURE = (vars(c10d.Work)[name] for name in ("wait", "get_future"))
-_FUTURE, _THEN = (vars(Future)[name] for name in ("wait", "then"))
+_WORK, _GET_FUTURE, _RESULT = (vars(c10d.Work)[name] for name in ("wait", "get_future", "result"))
+_FUTURE, _VALUE, _THEN = (vars(Future)[name] for name in ("wait", "value", "then"))
 _COLLECT: Any = getattr(torch._C, "_collect_all", None)
 _ASKED: tuple[tuple[Any, str], ...] = (
     (c10d.Work, "is_completed"),
@@ -77,11 +76,13 @@ def install(ledger: Ledger, stores: Iterable[type] = ()) -> None:
     _replace(c10d.Work, "wait", of_works(ledger, _WORK.__func__))
     _replace(c10d.Work, "get_future", _of_futures_given(ledger))
     _replace(Future, "wait", of_futures(ledger, _FUTURE.__func__))
-    _replace(Future, "then", _of_futures_made_of(ledger))
+    _replace(Future, "value", of_futures(ledger, _VALUE.__func__))
+    _replace(Future, "then", _of_futures_made(ledger, _THEN.__func__, lambda future: (future,)))
     if _COLLECT is not None:
-        _replace(torch._C, "_collect_all", _of_collected_futures(ledger))
+        _replace(torch._C, "_collect_all", _of_futures_made(ledger, _COLLECT, tuple))
+    _replace(c10d.Work, "result", of_results(ledger, _WORK.__func__, _RESULT.__func__))
     for owner, name in _ASKED:
-        _replace(owner, name, _of_questions(ledger, vars(owner)[name]))
+        _replace(owner, name, of_questions(ledger, vars(owner)[name]))
     for store in (c10d.Store, *stores):
         kind = OTHER_STORE if store is c10d.Store else STORE
         for name in {"wait", "get"} & vars(store).keys():
@@ -143,6 +144,10 @@ def of_works(ledger: Ledger, call: Callable[..., Any]) -> Callable[..., Any]:
                 done = wait_for_anyone(call, work, timeout)
             else:
                 done = call(work) if timeout is None else call(work, timeout)
+        except RuntimeError as error:
+            explain(ledger, record or ledger.handles.former(work), error)
+            raise
+        else:
             failed = False
             return done
         finally:
@@ -194,7 +199,7 @@ def _of_futures_given(ledger: Ledger) -> Callable[..., Any]:
 
 
 def of_futures(ledger: Ledger, call: Callable[..., Any]) -> Callable[..., Any]:
-    """Make the replacement of a future's ``wait``; arguments as for works."""
+    """Make the replacement of a future's ``wait`` or ``value``; arguments as for works."""
 
     def wait_for_future(future: Any) -> Any:
         __tracebackhide__ = True
@@ -203,6 +208,10 @@ def of_futures(ledger: Ledger, call: Callable[..., Any]) -> Callable[..., Any]:
         try:
             outer = ledger.waits.begin("future", record)
             done = call(future)
+        except RuntimeError as error:
+            explain(ledger, record, error)
+            raise
+        else:
             failed = False
             return done
         finally:
@@ -214,50 +223,17 @@ def of_futures(ledger: Ledger, call: Callable[..., Any]) -> Callable[..., Any]:
     return wait_for_future
 
 
-def _of_futures_made_of(ledger: Ledger) -> Callable[..., Any]:
-    """Make the replacement of a future's ``then``, whose result belongs to the same call."""
-    call = _THEN.__func__
+def _of_futures_made(
+    ledger: Ledger, call: Callable[..., Any], sources: Callable[[Any], Iterable[Any]]
+) -> Callable[..., Any]:
+    """Make the replacement of a function whose future is of the calls of others, its sources."""
 
-    def then(future: Any, *args: Any, **kwargs: Any) -> Any:
-        made = call(future, *args, **kwargs)
-        ledger.handles.add_made_future(made, (future,))
+    def make(given: Any, *args: Any, **kwargs: Any) -> Any:
+        made = call(given, *args, **kwargs)
+        ledger.handles.add_made_future(made, sources(given))
         return made
 
-    return then
-
-
-def _of_collected_futures(ledger: Ledger) -> Callable[..., Any]:
-    """Make the replacement of torch's function that makes one future of several."""
-
-    def collect_all(futures: Any) -> Any:
-        made = _COLLECT(futures)
-        ledger.handles.add_made_future(made, futures)
-        return made
-
-    return collect_all
-
-
-def _of_questions(ledger: Ledger, original: Any) -> Callable[..., Any]:
-    """Make the replacement of a function that answers at once whether a call is done."""
-    call = original.__func__
-    handles = ledger.handles
-
-    @wraps(call)
-    def ask(handle: Any) -> Any:
-        __tracebackhide__ = True
-        answer, frame = call(handle), sys._getframe(1)
-        if is_of_rankbook(frame.f_code):
-            return answer
-        is_future = isinstance(handle, Future)
-        record = (handles.record_of_future if is_future else handles.record_of)(handle)
-        if record is not None and is_open(record):
-            ledger.asked(record, frame)
-        elif record is not None and not record.stream_ordered:
-            # Other questions of the thread count from here on: it may have left its loop.
-            ledger.ended(record)
-        return answer
-
-    return ask
+    return make
 
 
 def _of_stores(ledger: Ledger, original: Any, kind: str) -> Callable[..., Any]:

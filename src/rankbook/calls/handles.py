@@ -50,7 +50,8 @@ class Handles:
 
     def add_future(self, future: Any, work: Any) -> None:
         """Note that a future belongs to the same call as a handle."""
-        if (record := self.record_of(work)) is not None:
+        record = self.record_of(work) or self.former(work)
+        if record is not None:
             self._note(future, (record,))
 
     def add_made_future(self, future: Any, sources: Iterable[Any]) -> None:
@@ -106,24 +107,25 @@ class Handles:
                 self.held.append(record)
             elif work is not None:
                 found.append(record)
-                self._note_former(work, record)
+                self.leave(work, record)
         return found
 
     def release(self) -> None:
         """Drop all held handles."""
         for record in self.held.copy():
             if (work := record.work) is not None:
-                self._note_former(work, record)
+                self.leave(work, record)
             record.work = None
         self.held.clear()
 
-    def _note_former(self, work: Any, record: Record) -> None:
+    def leave(self, work: Any, record: Record) -> None:
+        """Note the call of a handle, or of a tensor, that is no longer held for it."""
         while len(self._former) >= _KEPT:
             self._former.pop(next(iter(self._former)), None)
         self._former[id(work)] = weakref.ref(work), record
 
     def former(self, work: Any) -> Record | None:
-        """The call of a handle that was held until it was done; None if it is not known."""
+        """The call of a handle, or of a tensor, that was left; None if it is not known."""
         found = self._former.get(id(work))
         return found[1] if found is not None and found[0]() is work else None
 

@@ -26,6 +26,7 @@ import torch
 import torch.distributed.distributed_c10d as c10d
 
 from rankbook.calls import dispatch
+from rankbook.calls.cut import explain, refuse_again
 from rankbook.calls.dispatch import (
     BEFORE_BACKENDS,
     BEFORE_FUNCTIONS,
@@ -225,13 +226,22 @@ def _called_to_wait(original: Any, direct: Callable[..., Any]) -> Callable[..., 
 
 def _wait(ledger: Ledger, tensor: Any, go_on: Callable[[], Any]) -> Any:
     """Report a wait for a tensor while it lasts."""
-    if not ledger.handles.has_given:  # torch may wait twice, and the second time for nothing
+    has_given = ledger.handles.has_given  # torch may wait twice, and the second time for nothing
+    record = ledger.handles.giver_of(tensor) if has_given else None
+    if record is None:
+        refuse_again(ledger, tensor)
+    if not has_given:
         return go_on()
-    record = ledger.handles.giver_of(tensor)
     outer, failed = None, True
     try:
         outer = ledger.waits.begin("tensor", record)
         done = go_on()
+    except RuntimeError as error:
+        if record is not None:
+            ledger.handles.leave(tensor, record)
+            explain(ledger, record, error)
+        raise
+    else:
         failed = False
         return done
     finally:
