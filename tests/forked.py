@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -39,7 +40,8 @@ class Forking:
 
     def __exit__(self, *error: object) -> None:
         for child in psutil.Process(self.process.pid).children():
-            child.kill()  # one is left only by a test that has failed
+            with suppress(psutil.NoSuchProcess):
+                child.kill()  # one is left only by a test that has failed
         self.process.communicate(timeout=30)
 
     def run(self, script: str, environs: list[dict[str, str]], *args: str) -> list[tuple[str, str]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -52,11 +53,28 @@ def family(process: psutil.Process) -> list[psutil.Process]:
     return process.children(recursive=True)
 
 
+def commands(processes: Iterable[psutil.Process]) -> list[str]:
+    """What processes run, without those that have ended meanwhile."""
+    found = []
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            found.append(" ".join(process.cmdline()))
+    return found
+
+
+def child_that_runs(module: str) -> psutil.Process:
+    """The one child of this process that runs a module of ours."""
+    [found] = [
+        child for child in psutil.Process().children() if module in " ".join(commands([child]))
+    ]
+    return found
+
+
 def listening(processes: list[psutil.Process]) -> set[str]:
     """The addresses on which processes listen."""
     found = set()
     for process in processes:
-        for connection in process.net_connections(kind="inet"):
-            if connection.status == psutil.CONN_LISTEN:
-                found.add(connection.laddr.ip)
+        with suppress(psutil.NoSuchProcess):
+            connections = process.net_connections(kind="inet")
+            found |= {its.laddr.ip for its in connections if its.status == psutil.CONN_LISTEN}
     return found

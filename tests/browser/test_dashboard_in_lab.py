@@ -10,7 +10,6 @@ import re
 import signal
 
 import processes
-import psutil
 import pytest
 import screenshot
 from playwright.sync_api import expect
@@ -193,7 +192,7 @@ def test_shut_down_stops_the_engines(notebook, state):
     if state != "idle":
         notebook.end()
     assert notebook.run("import rankbook; print(rankbook.session())") == "None\n"
-    processes.wait_until(lambda: not any(psutil.pid_exists(pid) for pid in pids))
+    processes.wait_until(lambda: all(map(processes.has_ended, pids)))
 
 
 def test_a_shutdown_leaves_the_latest_state_and_collectives_on_screen(notebook):

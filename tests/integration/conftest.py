@@ -8,6 +8,7 @@ from functools import partial
 import psutil
 import pytest
 from objects import FORGET
+from processes import commands
 
 import rankbook
 from rankbook.sessions import view
@@ -36,7 +37,7 @@ def nothing_stays_running():
     assert current is None, f"a test left {current} open"
     left = set(psutil.Process().children(recursive=True)) - before
     _, alive = psutil.wait_procs(left, timeout=10)
-    assert [" ".join(p.cmdline()) for p in alive] == []
+    assert commands(alive) == []
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,8 @@ import sys
 import time
 from textwrap import indent
 
-import psutil
 import pytest
-from processes import let_pass, waits_for
+from processes import child_that_runs, let_pass, waits_for
 from world import World, until
 
 from rankbook.errors import ClusterError, RankbookError, SessionError
@@ -238,8 +237,7 @@ def test_a_rank_that_ignores_every_cut_is_replaced_with_a_note(world):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="where engines end with what forked them")
 def test_the_process_that_forks_dies_and_all_ranks_with_it(world):
-    children = psutil.Process().children()
-    [server] = [p for p in children if "rankbook.engine.starting.server" in p.cmdline()]
+    server = child_that_runs("rankbook.engine.starting.server")
     running = world.in_background(lambda: world.session.run("dist.barrier()\nwhile True: pass"))
     assert until(lambda: bool(world.session.doing), SOON) < SOON
     server.kill()

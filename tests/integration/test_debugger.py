@@ -7,11 +7,10 @@ import re
 import signal
 import time
 
-import psutil
 import pytest
 from kernels import notebook_with_magics
 from lines import by_rank
-from processes import let_pass, wait_until
+from processes import has_ended, let_pass, wait_until
 
 from rankbook.display.text import plain
 
@@ -330,11 +329,11 @@ def test_a_rank_that_is_killed_at_the_prompt_ends_the_cell(notebook):
 def test_a_kernel_that_is_restarted_at_the_prompt_leaves_no_rank(notebook):
     notebook.run("%%dist\nimport os\nos.getpid()")
     pids = [int(line.split()[1]) for line in notebook.shown[0].splitlines()]
-    assert all(map(psutil.pid_exists, pids))
+    assert not any(map(has_ended, pids))
     notebook.start("%%dist\nbreakpoint()")
     notebook.asked()
     notebook.restart()
-    wait_until(lambda: not any(map(psutil.pid_exists, pids)), 20)
+    wait_until(lambda: all(map(has_ended, pids)), 20)
     assert notebook.run("%dist_init gloo -n 3 --no-dashboard")["status"] == "ok"
     assert works(notebook)
 

@@ -8,7 +8,7 @@ import time
 
 import psutil
 import pytest
-from processes import wait_until
+from processes import child_that_runs, wait_until
 
 import rankbook
 from rankbook.errors import (
@@ -197,11 +197,7 @@ def test_last_error_is_that_of_the_last_cell_and_the_present_group(session):
 
 
 def test_a_lost_controller_is_reported_at_once(session):
-    [controller] = [
-        p
-        for p in psutil.Process().children()
-        if "rankbook.cluster.processes.controller" in p.cmdline()
-    ]
+    controller = child_that_runs("rankbook.cluster.processes.controller")
 
     def cell():
         with pytest.raises(ClusterError, match="controller is gone"):

@@ -14,7 +14,7 @@ import ipyparallel
 import psutil
 import pytest
 from kernels import notebook_with_magics
-from processes import wait_until
+from processes import has_ended, wait_until
 
 import rankbook
 from rankbook.cluster.pool import Pool
@@ -67,7 +67,7 @@ def test_a_session_that_joined_engines_runs_cells_and_leaves_the_engines_running
     session.reset()
     assert session.generation == 2
     session.shutdown()
-    assert all(psutil.pid_exists(pid) for pid in pids)
+    assert not any(map(has_ended, pids))
 
     again = connect()
     assert [state.pid for state in again.states()] == pids

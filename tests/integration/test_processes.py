@@ -14,7 +14,7 @@ from functools import partial
 import psutil
 import pytest
 from kernels import kernel_manager
-from processes import family, listening, wait_until
+from processes import child_that_runs, commands, family, has_ended, listening, wait_until
 
 import rankbook
 from rankbook import lastcalls
@@ -36,11 +36,7 @@ def test_the_controller_ends_at_once_whatever_its_loop_waits_for():
     """Python's own handlers wait for Python code, and while the loop sleeps there is none."""
     session = rankbook.start("gloo", 2)
     try:
-        [controller] = [
-            p
-            for p in psutil.Process().children()
-            if "rankbook.cluster.processes.controller" in p.cmdline()
-        ]
+        controller = child_that_runs("rankbook.cluster.processes.controller")
         other = next(t.id for t in controller.threads() if t.id != controller.pid)
         # As good as one that comes right before the main thread sleeps: it does not wake it.
         assert ctypes.CDLL(None).tgkill(controller.pid, other, signal.SIGTERM) == 0
@@ -142,9 +138,7 @@ def test_a_session_whose_forking_process_was_killed_is_shut_down_cleanly(ipython
     session = rankbook.start("gloo", 2)
     cluster = session.pool.cluster_id
     try:
-        children = psutil.Process().children()
-        [server] = [p for p in children if "rankbook.engine.starting.server" in p.cmdline()]
-        server.kill()
+        child_that_runs("rankbook.engine.starting.server").kill()
         wait_until(lambda: set(session.dead_ranks) == {0, 1})
         with pytest.raises(ClusterError, match="%dist_reset --hard"):
             session.restart_ranks()
@@ -220,7 +214,7 @@ def kill_kernel_and_see_all_end(manager, ipython_dir, *, busy):
             wait_until(lambda: max(p.cpu_percent(0.1) for p in engines) > 20)
         kernel.kill()
         _, alive = psutil.wait_procs(started, timeout=10)
-        assert [" ".join(p.cmdline()) for p in alive] == []
+        assert commands(alive) == []
         assert list(ipython_dir.glob(f"*/log/*{cluster}*")) == []
         assert files_of_last_calls(cluster) == []
     finally:
@@ -256,7 +250,7 @@ def test_ctrl_c_during_the_start_leaves_no_process_running(moment):
         os.kill(process.pid, signal.SIGINT)
         assert process.stdout.readline() == "interrupted\n"
         _, alive = psutil.wait_procs(started, timeout=10)
-        assert [" ".join(p.cmdline()) for p in alive] == []
+        assert commands(alive) == []
         assert family(mine) == []
     finally:
         process.communicate("\n", timeout=20)
@@ -271,4 +265,4 @@ def test_a_notebook_that_ends_in_order_leaves_no_process_running():
     """
     pids = [int(pid) for pid in run_python(code).stdout.split()]
     assert len(pids) >= 4
-    wait_until(lambda: not any(psutil.pid_exists(pid) for pid in pids), timeout=10)
+    wait_until(lambda: all(map(has_ended, pids)), timeout=10)

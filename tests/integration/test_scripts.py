@@ -10,7 +10,7 @@ import textwrap
 
 import psutil
 import pytest
-from processes import wait_until
+from processes import commands, wait_until
 
 import rankbook.api
 from rankbook.errors import InputError
@@ -358,7 +358,7 @@ def test_the_workers_of_an_edited_script_run_what_stands_in_its_files_now(two, w
         assert said(result) == str(number)
         assert {one.left for one in result.values()} == {""}
     started = set(psutil.Process().children(recursive=True)) - set(processes)
-    assert all("resource_tracker" in " ".join(one.cmdline()) for one in started)
+    assert all("resource_tracker" in command for command in commands(started))
 
 
 def test_processes_of_multiprocessing_end_with_the_script_or_are_awaited(two, write):

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import psutil
 import pytest
+from processes import commands
 
 from rankbook.selftest import parent
 from rankbook.selftest.parts import named
@@ -51,4 +52,4 @@ def test_a_step_of_the_selftest_that_takes_too_long_ends_with_its_processes(tmp_
     assert {outcome.outcome for outcome in outcomes[1:]} == {NOT_RUN}
     assert seen
     _, alive = psutil.wait_procs(seen, timeout=15)
-    assert [" ".join(process.cmdline()) for process in alive] == []
+    assert commands(alive) == []

@@ -8,6 +8,7 @@ import psutil
 import pytest
 from executed import cell_with, error_of, execute, shown
 from lines import by_rank
+from processes import commands, family
 
 FREED = "The ranks are free, their variables in place, and the process group was re-created"
 
@@ -194,5 +195,4 @@ def test_only_the_cells_that_say_so_fail(executed):
 
 def test_the_notebook_on_hangs_stops_what_it_started(executed):
     assert executed[-1].source == "%dist_shutdown"
-    left = [p for p in psutil.Process().children(recursive=True) if "rankbook" in p.cmdline()]
-    assert left == []
+    assert [left for left in commands(family(psutil.Process())) if "rankbook." in left] == []

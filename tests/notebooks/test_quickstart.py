@@ -9,6 +9,7 @@ import psutil
 import pytest
 from executed import NOTEBOOKS, cell_with, error_of, execute, shown
 from lines import by_rank
+from processes import commands, family
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +68,7 @@ def test_a_hang_ends_with_a_verdict_and_the_next_cell_works(executed):
 
 def test_the_quickstart_stops_what_it_started(executed):
     assert executed[-1].source == "%dist_shutdown"
-    left = [p for p in psutil.Process().children(recursive=True) if "rankbook" in p.cmdline()]
-    assert left == []
+    assert [left for left in commands(family(psutil.Process())) if "rankbook." in left] == []
 
 
 def test_the_notebook_is_kept_without_outputs():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import psutil
 import pytest
 from executed import cell_with, error_of, execute, shown
+from processes import commands, family
 
 
 @pytest.fixture(scope="module")
@@ -55,5 +56,4 @@ def test_all_four_curves_are_in_one_picture(executed):
 
 
 def test_the_notebook_leaves_no_process_running(executed):
-    left = psutil.Process().children(recursive=True)
-    assert [child for child in left if child.is_running() and "rankbook" in child.name()] == []
+    assert [left for left in commands(family(psutil.Process())) if "rankbook." in left] == []

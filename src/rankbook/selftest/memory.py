@@ -15,7 +15,17 @@ import psutil
 import rankbook as rb
 from rankbook.driver import nvml
 from rankbook.selftest.notebook import begin
-from rankbook.selftest.steps import NotRunError, Part, Scene, Step, check, expect, until, values
+from rankbook.selftest.steps import (
+    NotRunError,
+    Part,
+    Scene,
+    Step,
+    check,
+    expect,
+    gone,
+    until,
+    values,
+)
 
 __all__ = ["MEMORY"]
 
@@ -108,8 +118,7 @@ def after_kill_of_the_notebook(scene: Scene) -> str:
         finally:
             notebook.kill()
             notebook.wait()
-        _, alive = psutil.wait_procs(below, timeout=15)
-        expect([" ".join(p.cmdline()) for p in alive], [], "what still runs")
+        gone(below, 15)
     return f"{len(below)} processes and {taken >> 20} MiB were gone"
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
+
+import psutil
 
 import rankbook as rb
 
@@ -23,6 +25,7 @@ __all__ = [
     "Step",
     "check",
     "expect",
+    "gone",
     "until",
     "values",
 ]
@@ -108,6 +111,19 @@ def expect(seen: object, wanted: object, what: str) -> None:
     """
     if seen != wanted:
         raise AssertionError(f"{what}: expected {wanted!r}, and it is {seen!r}")
+
+
+def gone(processes: Iterable[psutil.Process], patience: float) -> None:
+    """Wait for the ends of processes, with a bound.
+
+    Raises:
+        AssertionError: Some still run; the message shows what.
+    """
+    left = []
+    for process in psutil.wait_procs(list(processes), timeout=patience)[1]:
+        with suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+            left.append(" ".join(process.cmdline()))
+    expect(left, [], "what still runs")
 
 
 def values(session: rb.Session, code: str, **options: Any) -> list[str | None]:

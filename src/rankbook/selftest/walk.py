@@ -8,7 +8,7 @@ import time
 import psutil
 
 import rankbook as rb
-from rankbook.selftest.steps import Held, Part, Scene, Step, expect, until, values
+from rankbook.selftest.steps import Held, Part, Scene, Step, expect, gone, until, values
 
 __all__ = ["WALK"]
 
@@ -151,8 +151,7 @@ def shutdown(scene: Scene) -> None:
     """Nothing is left running."""
     began = psutil.Process().children(recursive=True)
     scene.session.shutdown()
-    _, alive = psutil.wait_procs(began, timeout=10)
-    expect([" ".join(process.cmdline()) for process in alive], [], "what still runs")
+    gone(began, 10)
 
 
 WALK = Part(

@@ -67,19 +67,18 @@ def all_running(folders: Sequence[Path]) -> list[Running]:
             cluster = json.loads(note.read_text())
             name, pid = cluster["cluster"]["cluster_id"], cluster["controller"]["state"]["pid"]
             controller = psutil.Process(pid)
-            begun = controller.create_time()
+            begun, parent = controller.create_time(), controller.ppid()
+            noted = note.stat().st_mtime
         except (OSError, ValueError, KeyError, TypeError, psutil.Error):
             continue
         path = note.with_name(_CLIENT.format(name))
-        if (
-            not path.exists() or begun > note.stat().st_mtime + 1
-        ):  # the pid now belongs to another process
+        if not path.exists() or begun > noted + 1:  # the pid now belongs to another process
             continue
         if name in kept:  # its users announce themselves
             users = kept[name].users or ()
             pids = [int(user.split()[1]) for user in users]
         else:  # its controller ends with the process that started it
-            users, pids = (), [controller.ppid()]
+            users, pids = (), [parent]
         owners = tuple(owner for owner in map(_owner, pids) if owner is not None)
         host = socket.gethostname()
         found.append(Running(name, host, str(path), begun, name in kept, users, owners))
