@@ -14,9 +14,12 @@ from __future__ import annotations
 import json
 from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib import import_module
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
+
+import torch
 
 from rankbook.distributed.healing import buckets
 from rankbook.distributed.healing.replicated import entrance
@@ -46,8 +49,10 @@ _OF_REDUCERS = (
     "_check_reducer_finalized",
     "_get_zeros_like_grad_buckets",
     "_push_all_rebuilt_params",
+    "_rebuild_buckets",
     "_remove_autograd_hooks",
     "_set_static_graph",
+    "_update_process_group",
     "get_backward_stats",
 )
 _OF_TORCH = ("_compute_bucket_assignment_by_size", "_register_comm_hook")
@@ -234,5 +239,19 @@ def _fill(module: Any, layout: list[list[int]] | None) -> None:
     for hook, state in module._comm_hooks:
         _dist._register_comm_hook(module.reducer, state, hook)
     if layout is not None:
-        # The forward that follows sorts: in the order in which the reducer knows them.
+        # Sort now, in the order in which the reducer knows them, and alone: torch would have the
+        # next forward agree with other ranks, which may run none.
         module.reducer._push_all_rebuilt_params()
+        module.reducer._update_process_group(_alone())
+        module.reducer._rebuild_buckets()
+        module.reducer._update_process_group(module.process_group)
+
+
+def _alone() -> Any:
+    """A process group of this rank, of which torch has no account."""
+    group = _dist.ProcessGroup(0, 1)
+    backend = _dist.ProcessGroupGloo(_dist.HashStore(), 0, 1, timedelta(minutes=1))
+    for device in ("cpu", "cuda")[: 1 + torch.cuda.is_available()]:
+        kind = _dist.ProcessGroup.BackendType.GLOO
+        group._register_backend(torch.device(device), kind, backend)
+    return group
