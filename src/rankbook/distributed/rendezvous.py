@@ -6,7 +6,8 @@ the store that was never used before: keys of an earlier process group are never
 
 The roll: every rank writes its own token under ``here/RANK``. When all are there, rank 0 numbers
 the meeting and answers each token with that number. A rank that gives up replaces its token, so
-that no rank enters C++ to wait for it.
+that no rank enters C++ to wait for it. Of several processes that come as one rank each finds that
+its token was replaced: the last one's, when another one gives up for that.
 
 A session tells its engines where to meet with :func:`use`; otherwise they meet where the launcher
 said (MASTER_ADDR and MASTER_PORT, or the store of torchrun's agent).
@@ -35,6 +36,14 @@ __all__ = ["Meeting", "at", "forget", "host", "meet", "port", "shared", "use"]
 
 # The final values of a rank's token: the meeting took place, or the rank gave up waiting.
 _MET, _LEFT = "met", "left"
+
+_LOOKS_FOR_ANOTHER = 0.3
+"""Seconds after which a rank looks whether another process has come as the same rank."""
+
+_SAME_RANK = (
+    "several processes came as rank {0}: each needs its own, 0 to {1} (RANK, or rank= of"
+    " init_process_group)"
+)
 
 
 @dataclass(frozen=True)
@@ -149,7 +158,8 @@ def meet(launch: Launch, timeout: timedelta) -> Meeting:
         timeout: How long to wait; also the timeout of the store's own waits afterwards.
 
     Raises:
-        RendezvousError: Not every rank came in time, or the store went away.
+        RendezvousError: Not every rank came in time, several came as this one, or the store went
+            away.
         EnvironmentVariableError: The launcher's variables do not say where to meet.
     """
     if launch.world_size == 1:
@@ -234,10 +244,19 @@ def _call_roll(roll: Store, launch: Launch, timeout: timedelta, deadline: float)
     own_key, token = f"here/{launch.rank}", uuid.uuid4().hex
     everyone = [f"here/{rank}" for rank in range(launch.world_size)]
 
+    another = time.monotonic() + _LOOKS_FOR_ANOTHER
+
     def answered() -> bool:
+        nonlocal another
         if launch.rank == 0:
             _try_to_open_meeting(roll, everyone)
-        return roll.check([token])
+        if roll.check([token]):
+            return True
+        if time.monotonic() > another:
+            another = time.monotonic() + _LOOKS_FOR_ANOTHER
+            if roll.get(own_key).decode() not in (token, _MET):
+                raise RendezvousError(_SAME_RANK.format(launch.rank, launch.world_size - 1))
+        return False
 
     roll.set(own_key, token)
     complete = False

@@ -7,6 +7,7 @@ import signal
 import socket
 import threading
 import time
+from datetime import timedelta
 
 import psutil
 import pytest
@@ -14,6 +15,7 @@ import torch.distributed as dist
 from processes import wait_until
 
 from rankbook.distributed import rendezvous, stores
+from rankbook.distributed.environment import Launch
 from rankbook.distributed.init_utils import initialize_distributed
 from rankbook.errors import EnvironmentVariableError, InputError, RendezvousError
 
@@ -81,6 +83,24 @@ def test_ranks_that_gave_up_are_distinguished_from_ranks_that_never_came(monkeyp
         with pytest.raises(RendezvousError, match=f"^{says} of 3 did not arrive") as raised:
             initialize_distributed("gloo", 0.002)
     assert "rank 1 of 3 came and gave up" in str(raised.value)
+
+
+def test_each_of_two_processes_that_come_as_one_rank_is_told(tmp_path):
+    rendezvous.use(f"file://{tmp_path}/store", 1)
+    launch = Launch("none", 1, 4, 1, 4, one_host=True)
+    told = []
+
+    def come():
+        with pytest.raises(RendezvousError, match=r"came as rank 1: .* 0 to 3 "):
+            rendezvous.meet(launch, timedelta(seconds=20))
+        told.append(1)
+
+    threads = [threading.Thread(target=come) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert told == [1, 1]
 
 
 def test_an_address_where_nothing_listens_is_an_error(monkeypatch):
