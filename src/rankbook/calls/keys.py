@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Sequence
 from typing import Any
 
-from torch.distributed import DistStoreError
-
-from rankbook.distributed.stores import PrefixStore, poll
+from rankbook.distributed import stores
 
 __all__ = ["is_ours", "wait_until_set"]
 
@@ -34,7 +31,7 @@ def wait_until_set(store: Any, keys: Sequence[str], timeout: float | None) -> No
         DistStoreError: They are not within the timeout.
     """
     base = store
-    while isinstance(base, PrefixStore):
+    while isinstance(base, stores.PrefixStore):
         base = base.underlying_store
     is_main = threading.current_thread() is threading.main_thread()
     if not is_main or hasattr(base, "kind") or not keys:
@@ -42,6 +39,4 @@ def wait_until_set(store: Any, keys: Sequence[str], timeout: float | None) -> No
     if timeout is None:
         own = getattr(store, "timeout", None)  # documented since torch 2.1
         timeout = own.total_seconds() if own is not None else _TIMEOUT
-    if not poll(lambda: store.check(list(keys)), time.monotonic() + timeout):
-        missing = ", ".join(key for key in keys if not store.check([key]))
-        raise DistStoreError(f"{missing} was not set within {timeout:g} s")
+    stores.wait_until_set(store, keys, timeout)

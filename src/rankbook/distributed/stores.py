@@ -10,7 +10,7 @@ import errno
 import re
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,7 @@ __all__ = [
     "poll",
     "rank_key",
     "resolve",
+    "wait_until_set",
 ]
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.0005, 0.05
@@ -79,6 +80,23 @@ def poll(ready: Callable[[], bool], deadline: float) -> bool:
         time.sleep(min(pause, left))
         pause = min(pause * 1.5, _LONGEST_PAUSE)
     return True
+
+
+def wait_until_set(
+    store: Any, keys: Sequence[str], seconds: float, ready: Callable[[], bool] | None = None
+) -> None:
+    """Wait in Python until keys of a store are set.
+
+    Args:
+        store: Any, of torch's interface.
+        keys: All of them.
+        seconds: When to give up, with a DistStoreError.
+        ready: Whether they are set; None: the store is asked.
+    """
+    listed = list(keys)
+    if not poll(ready or (lambda: store.check(listed)), time.monotonic() + seconds):
+        missing = ", ".join(key for key in listed if not store.check([key]))
+        raise DistStoreError(f"{missing} was not set within {seconds:g} s")
 
 
 class Interruptible(Store):
@@ -126,10 +144,7 @@ class Interruptible(Store):
             # In a group of fewer ranks, or while some are late, one at a time.
             return self._read(siblings) or self._read(keys)
 
-        seconds = (timeout or self._timeout).total_seconds()
-        if not poll(ready, time.monotonic() + seconds):
-            missing = ", ".join(key for key in keys if not self._store.check([key]))
-            raise DistStoreError(f"{missing} was not set within {seconds:g} s")
+        wait_until_set(self._store, keys, (timeout or self._timeout).total_seconds(), ready)
 
     def get(self, key: str) -> bytes:
         """Return a value, once it is set."""
