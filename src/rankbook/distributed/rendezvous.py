@@ -6,8 +6,7 @@ the store that was never used before: keys of an earlier process group are never
 
 The roll: every rank writes its own token under ``here/RANK``. When all are there, rank 0 numbers
 the meeting and answers each token with that number. A rank that gives up replaces its token, so
-that no rank enters C++ to wait for it. Of several processes that come as one rank each finds that
-its token was replaced: the last one's, when another one gives up for that.
+that no rank enters C++ to wait for it. So do several that come as one rank: each token is replaced.
 
 A session tells its engines where to meet with :func:`use`; otherwise they meet where the launcher
 said (MASTER_ADDR and MASTER_PORT, or the store of torchrun's agent).
@@ -37,9 +36,7 @@ __all__ = ["Meeting", "at", "forget", "host", "meet", "port", "shared", "use"]
 # The final values of a rank's token: the meeting took place, or the rank gave up waiting.
 _MET, _LEFT = "met", "left"
 
-_LOOKS_FOR_ANOTHER = 0.3
-"""Seconds after which a rank looks whether another process has come as the same rank."""
-
+_LOOKS_FOR_ANOTHER = 0.3  # seconds
 _SAME_RANK = (
     "several processes came as rank {0}: each needs its own, 0 to {1} (RANK, or rank= of"
     " init_process_group)"
@@ -158,8 +155,7 @@ def meet(launch: Launch, timeout: timedelta) -> Meeting:
         timeout: How long to wait; also the timeout of the store's own waits afterwards.
 
     Raises:
-        RendezvousError: Not every rank came in time, several came as this one, or the store went
-            away.
+        RendezvousError: Not every rank came in time, several came as this one, or the store went.
         EnvironmentVariableError: The launcher's variables do not say where to meet.
     """
     if launch.world_size == 1:
@@ -253,7 +249,7 @@ def _call_roll(roll: Store, launch: Launch, timeout: timedelta, deadline: float)
         if roll.check([token]):
             return True
         if time.monotonic() > another:
-            another = time.monotonic() + _LOOKS_FOR_ANOTHER
+            another += _LOOKS_FOR_ANOTHER
             if roll.get(own_key).decode() not in (token, _MET):
                 raise RendezvousError(_SAME_RANK.format(launch.rank, launch.world_size - 1))
         return False
