@@ -23,9 +23,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import nbformat
-import ports
 from nbformat.v4 import new_code_cell, new_notebook
 from playwright.sync_api import Page, sync_playwright
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+
+import ports
 
 ROOT = Path(__file__).parent.parent
 QUICKSTART = ROOT / "notebooks" / "00_quickstart.ipynb"
