@@ -114,7 +114,10 @@ def module(world, tmp_path):
 @pytest.mark.usefixtures("module")
 @pytest.mark.parametrize("code", MISMATCHES.values(), ids=MISMATCHES)
 def test_a_process_that_gloo_ends_is_reported_as_a_mismatch(world, code):
-    """Gloo ends a process that is sent more than it expects; which rank is chance."""
+    """Gloo ends a process that is sent more than it expects; which rank is chance.
+
+    It aborts; now and then (5 of 582) something in it faults at that moment.
+    """
     result = world.session.run(f"{code}\ndist.barrier()")
     diagnosis = result.diagnosis
     assert diagnosis is not None, result
@@ -123,7 +126,7 @@ def test_a_process_that_gloo_ends_is_reported_as_a_mismatch(world, code):
     if "train" in code:
         assert "train.py:6 in step, called from " in diagnosis.summary
     if world.session.dead_ranks:
-        assert "killed by SIGABRT" in diagnosis.summary
+        assert re.search("killed by SIG(ABRT|SEGV)", diagnosis.summary)
         assert "restart_ranks" in result.note
 
 
