@@ -102,8 +102,8 @@ class GroupMagics(RankMagics):
             print(api.preview(args.backend, args.n, gpus=args.gpus, **_where(args)))
             return
         if not args.no_dashboard:
-            # The widgets take a while to import, and so do the engines to start: both at once.
-            Thread(target=import_module, args=("rankbook.widgets",), daemon=True).start()
+            # It takes a while to import, and so do the engines to start: both at once.
+            Thread(target=_import_for_widgets, daemon=True).start()
         session = api.session()
         if session is None:
             if not args.cluster_id:
@@ -206,6 +206,12 @@ class GroupMagics(RankMagics):
         """
         parse(self.dist_shutdown, line)
         self.session().shutdown()
+
+
+def _import_for_widgets() -> None:
+    # None of rankbook's: of a package that two threads import at once, each may get a part.
+    for name in ("anywidget", "numpy"):
+        import_module(name)
 
 
 def _where(args: Namespace) -> dict[str, Any]:
