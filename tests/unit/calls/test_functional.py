@@ -62,6 +62,10 @@ def under_a_profiler():
 
 
 def with_a_gradient():
+    if not torch._C._dispatch_has_kernel_for_dispatch_key(
+        "_c10d_functional::all_reduce", "Autograd"
+    ):
+        pytest.skip("this torch gives it no gradient")
     given = torch.ones(2, requires_grad=True)
     (functional.all_reduce(given, "sum", dist.group.WORLD) * 3).sum().backward()
     assert given.grad.tolist() == [3, 3]
