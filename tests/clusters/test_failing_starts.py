@@ -14,9 +14,6 @@ from processes import wait_until
 
 from clusters.conftest import notebook_on
 
-SOON = 10.0
-"""Seconds for what is refused within one or three, on a machine that does other things, too."""
-
 
 @pytest.fixture(scope="module")
 def one_notebook(hosts, tmp_path_factory):
@@ -40,13 +37,13 @@ def failing(one_notebook, hosts):
 def test_slurms_own_reason_is_said_for_a_wrong_partition(failing):
     said, took = failing.refused('%dist_init gloo --slurm "partition=nix" -n 4 --nodes 2')
     assert said == "UsageError: sbatch: allocation failure: Invalid partition name specified."
-    assert took < SOON
+    assert took < 3
 
 
 def test_slurms_own_reason_is_said_for_an_unknown_option(failing):
     said, took = failing.refused('%dist_init gloo --slurm "nonsense=1" -n 4')
     assert said == "UsageError: sbatch: unrecognized option '--nonsense=1'."
-    assert took < SOON
+    assert took < 4
 
 
 @pytest.mark.parametrize("asked", ["--nodes 2 -n 40", "--nodes 3 -n 3"])
@@ -57,7 +54,7 @@ def test_a_job_that_slurm_can_never_start_is_not_waited_for(failing, asked):
         r"so many (nodes|CPUs) \(Partition\w+\)\.",
         said,
     )
-    assert took < SOON
+    assert took < 5
 
 
 @pytest.mark.parametrize(
@@ -73,7 +70,7 @@ def test_a_program_that_is_not_installed_is_named(failing, line, reason):
     said, took = failing.refused(f"%dist_init gloo {line}")
     failing.ok("os.environ['PATH'] = path")
     assert reason in said
-    assert took < SOON
+    assert took < 3
 
 
 @pytest.mark.parametrize(
@@ -86,7 +83,7 @@ def test_a_program_that_is_not_installed_is_named(failing, line, reason):
 def test_ssh_says_in_one_line_why_a_host_cannot_serve(failing, line, reason):
     said, took = failing.refused(f"%dist_init gloo --ssh {line}")
     assert reason in said
-    assert took < SOON
+    assert took < 5
 
 
 def test_a_python_without_rankbook_there_is_one_line_with_what_to_do(failing, tmp_path):
@@ -95,7 +92,7 @@ def test_a_python_without_rankbook_there_is_one_line_with_what_to_do(failing, tm
     bare.chmod(0o755)
     said, took = failing.refused(f"%dist_init gloo --ssh alpha:1 --python {bare}")
     assert f"{bare} on alpha has no rankbook: run `{bare} -m pip install rankbook` there" in said
-    assert took < SOON
+    assert took < 5
 
 
 def test_an_unknown_host_key_is_one_line_with_what_to_do(failing, hosts):
@@ -107,7 +104,7 @@ def test_an_unknown_host_key_is_one_line_with_what_to_do(failing, hosts):
     finally:
         known.write_text(before)
     assert "Host key verification failed: run `ssh " in said
-    assert took < SOON
+    assert took < 5
 
 
 def test_a_host_that_does_not_answer_is_named_while_the_others_are_up(failing, hosts):
@@ -117,7 +114,7 @@ def test_a_host_that_does_not_answer_is_named_while_the_others_are_up(failing, h
     finally:
         hosts.join("beta-2")
     assert said.startswith("UsageError: ssh beta-2: connect to host beta-2 port 22: ")
-    assert took < SOON
+    assert took < 6
 
 
 def test_another_version_of_rankbook_on_a_host_is_refused_in_one_line(failing, tmp_path):
@@ -129,7 +126,7 @@ def test_another_version_of_rankbook_on_a_host_is_refused_in_one_line(failing, t
     fake.chmod(fake.stat().st_mode | stat.S_IEXEC)
     said, took = failing.refused(f"%dist_init gloo --ssh alpha:1 --python {fake}")
     assert "alpha has rankbook 0.0.1 and this notebook has" in said
-    assert took < SOON
+    assert took < 5
 
 
 def test_the_direction_that_is_blocked_is_named(failing, hosts):
@@ -152,17 +149,17 @@ def test_an_address_that_other_hosts_cannot_reach_is_refused_with_the_one_to_tak
         "UsageError: 127.0.0.1 is loopback, which other hosts cannot reach: leave out --address "
         "(or address=…), and it is 10.98.0.1."
     )
-    assert took < SOON
+    assert took < 3
     said, took = failing.refused(f"%dist_init gloo {line} --address 10.98.0.11")
     assert "10.98.0.11 is no IPv4 address of this host, which has 10.98.0.1: leave out" in said
-    assert took < SOON
+    assert took < 1
 
 
 def test_mpiexecs_own_reason_is_said_for_more_ranks_than_slots(failing):
     ranks = 2 * (os.cpu_count() or 1) + 1
     said, took = failing.refused(f"%dist_init gloo --mpi -n {ranks}")
     assert said.startswith("UsageError: mpiexec: There are not enough slots available")
-    assert took < SOON
+    assert took < 5
 
 
 def test_mpiexecs_own_reason_is_said_for_a_host_that_is_not_there(failing):
@@ -210,7 +207,7 @@ def test_a_full_disk_here_is_named(failing, small_disk, hosts, tmp_path_factory)
         f"UsageError: The cluster did not start: no space is left in {small_disk}: free some, or "
         "set IPYTHONDIR to another folder."
     )
-    assert took < SOON
+    assert took < 6
 
 
 def test_a_host_that_dies_while_ranks_start_there_is_named(failing, hosts):
