@@ -10,7 +10,7 @@ import ports
 from jupyter_client.manager import KernelManager
 from processes import wait_until
 
-__all__ = ["Notebook", "kernel_manager", "notebook_with_magics"]
+__all__ = ["Notebook", "kernel_manager", "notebook_of", "notebook_with_magics"]
 
 
 class Notebook:
@@ -127,17 +127,23 @@ def kernel_manager():
 
 
 @contextmanager
+def notebook_of(manager, make=Notebook, **options):
+    """A notebook, as ``make`` makes it, in the kernel that a manager starts with these options."""
+    manager.start_kernel(**options)
+    client = manager.client()
+    try:
+        client.start_channels()
+        notebook = make(manager, client)
+        notebook._load()
+        yield notebook
+    finally:
+        client.stop_channels()
+        if manager.has_kernel:
+            manager.shutdown_kernel()
+
+
+@contextmanager
 def notebook_with_magics(**options):
     """A notebook in a kernel of its own; options as ``KernelManager.start_kernel`` takes them."""
-    with kernel_manager() as manager:
-        manager.start_kernel(**options)
-        client = manager.client()
-        try:
-            client.start_channels()
-            notebook = Notebook(manager, client)
-            notebook._load()
-            yield notebook
-        finally:
-            client.stop_channels()
-            if manager.has_kernel:
-                manager.shutdown_kernel()
+    with kernel_manager() as manager, notebook_of(manager, **options) as notebook:
+        yield notebook

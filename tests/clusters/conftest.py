@@ -7,12 +7,13 @@ import signal
 import sys
 import time
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 from jupyter_client.manager import KernelManager
-from kernels import Notebook
+from kernels import Notebook, notebook_of
 from processes import wait_until
 
 from clusters.hosts import Hosts, NoHostsError, why_not
@@ -87,17 +88,9 @@ def notebook_on(hosts, host, folder, **env):
     work = folder / "work"
     work.mkdir(exist_ok=True)
     own = {"IPYTHONDIR": str(folder / "ipython"), **env}
-    manager.start_kernel(cwd=str(work), env={**os.environ, **own})
-    client = manager.client()
-    try:
-        client.start_channels()
-        made = ClusterNotebook(manager, client, folder)
-        made._load()
+    options = {"cwd": str(work), "env": {**os.environ, **own}}
+    with notebook_of(manager, partial(ClusterNotebook, folder=folder), **options) as made:
         yield made
-    finally:
-        client.stop_channels()
-        if manager.has_kernel:
-            manager.shutdown_kernel()
 
 
 class ClusterNotebook(Notebook):
