@@ -18,6 +18,7 @@ from rankbook.distributed import torch_build  # noqa: F401 - first: it refuses a
 from rankbook.engine.cells.runner import interruptible
 from rankbook.engine.context import Engine
 from rankbook.engine.control import Control
+from rankbook.engine.host import freed
 from rankbook.engine.jobs import Job, raised, returned
 from rankbook.engine.operations import ASIDE, CONTROL, Operation, every_operation
 from rankbook.errors import EngineError
@@ -43,6 +44,7 @@ def install(kernel: Any) -> Agent:
     agent: Agent | None = getattr(kernel, "_rankbook_agent", None)
     if agent is None:
         sys.setswitchinterval(_SWITCH_INTERVAL)
+        freed.keep()
         agent = Agent(Engine(kernel), Control(kernel), every_operation())
         kernel._rankbook_agent = agent
     return agent

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import threading
-from contextlib import suppress
+
+from rankbook.engine.host import freed
 
 __all__ = ["tidy"]
 
@@ -23,5 +23,4 @@ def tidy() -> None:
 
 def _release() -> None:
     gc.collect()
-    with suppress(OSError, AttributeError):  # glibc does not return small freed pieces by itself
-        ctypes.CDLL(None).malloc_trim(0)
+    freed.release()  # the C library does not return small pieces by itself
