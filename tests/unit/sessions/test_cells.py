@@ -12,6 +12,7 @@ from steps import SOON, end_of, infos, run_stuck
 from rankbook.display.text import plain
 from rankbook.errors import HangError, InputError, RankError, SessionError, StuckError
 from rankbook.models.events import Result, Stream
+from rankbook.models.requests import Run
 
 # -- cells -----------------------------------------------------------------------------------
 
@@ -69,6 +70,15 @@ def test_output_is_passed_on_as_it_arrives_and_finished_once(formed):
     ]
     assert [rank for rank, body in output.events if isinstance(body, Result)] == [0, 1]
     assert output.finished == 1
+
+
+def test_a_rank_may_speak_until_what_it_printed_is_read(formed):
+    """Its last line is not shown in two halves because its answer is there before the second."""
+    call = formed.members.ranks().request(Run("print('hello')", 1))
+    wait_until(lambda: not call.pending, SOON)
+    assert call.speaking == {0, 1, 2, 3}
+    assert call.wait(SOON)
+    assert call.speaking == set()
 
 
 @pytest.mark.parametrize(

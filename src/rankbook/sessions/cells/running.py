@@ -183,7 +183,7 @@ class RunningCell:
         likely = None if self._cell.on_hang == "wait" else self.watch.likely
         self._news.tell(self._call.pending, self.watch.unheard, likely)
         with delay_ctrl_c():
-            due = self._collector.pause(self._call.pending - self._prompting.asking)
+            due = self._collector.pause(self._call.speaking - self._prompting.asking)
         return min(due, self.watch.pause(self.progress))
 
     def _wait(self) -> str:
@@ -221,7 +221,7 @@ class RunningCell:
     def _converse(self) -> bool:
         """Ask the user once, and pass the answer on; return whether the cell goes on."""
         question = self._prompting.question()
-        self._collector.pause(self._call.pending - self._prompting.asking)
+        self._collector.pause(self._call.speaking - self._prompting.asking)
         try:
             line = read_beside(
                 lambda: self._collector.ask(question.text, secret=question.of == "password"),

@@ -111,6 +111,12 @@ class RankCall:
         return {self._ranks[engine] for engine in set(self._call.pending)}
 
     @property
+    def speaking(self) -> set[int]:
+        """Ranks of which events may come: that have not answered, or all while some are unread."""
+        pending = self.pending  # first: what precedes an answer can be read before the answer is in
+        return pending if self._call.inbox.empty() else set(self._ranks.values())
+
+    @property
     def values(self) -> dict[int, Any]:
         """By rank, the answers of those that succeeded."""
         return {self._ranks[engine]: value for engine, value in dict(self._call.values).items()}
