@@ -138,7 +138,7 @@ def start(  # noqa: PLR0913 - all are keywords, and most are rarely given
         if hours:
             new.members.keep(hours, count)
 
-    return _session_on(lambda: start_pool(make, count), form)
+    return _session_on(lambda: start_pool(make, count, _import_session), form)
 
 
 def preview(  # noqa: PLR0913 - the arguments of start
@@ -243,6 +243,10 @@ def _refuse_far_options(python: str | None, address: str | None) -> None:
     for given, name in ((python, "python"), (address, "address")):
         if given:
             raise InputError(f"{name} is for ranks on other hosts: add slurm, ssh or mpi.")
+
+
+def _import_session() -> None:
+    import rankbook.notebook  # noqa: F401
 
 
 def _session_on(make_pool: Callable[[], Pool], form: Callable[[Session], None]) -> Session:

@@ -20,7 +20,9 @@ _POLL = 0.1
 """Seconds between two looks at what a start waits for."""
 
 
-def start_pool(make: Callable[[], Launcher], count: int) -> Pool:
+def start_pool(
+    make: Callable[[], Launcher], count: int, meanwhile: Callable[[], object] = int
+) -> Pool:
     """Start engines; Ctrl-C leaves none of them running.
 
     It prints what the start waits for, such as a pending job.
@@ -28,6 +30,9 @@ def start_pool(make: Callable[[], Launcher], count: int) -> Pool:
     Args:
         make: Makes the launcher; called in another thread.
         count: Number of engines to wait for.
+        meanwhile: Called in that other thread while the first process of the start runs; it
+            imports what the session will need. No second thread may do that: where two import
+            the same package, each may get a part of it.
 
     Raises:
         RankbookError: The start failed; nothing that was started is left running.
@@ -35,7 +40,7 @@ def start_pool(make: Callable[[], Launcher], count: int) -> Pool:
     # In its own thread: Ctrl-C must not hit between starting a process and recording it.
     with ThreadPoolExecutor(1, "rankbook-start") as executor:
         progress = Progress()
-        starting = executor.submit(_start_launcher, make, count, progress)
+        starting = executor.submit(_start_launcher, make, count, meanwhile, progress)
         try:
             _tell_until_done(starting, progress)
             return starting.result()
@@ -46,11 +51,17 @@ def start_pool(make: Callable[[], Launcher], count: int) -> Pool:
             raise
 
 
-def _start_launcher(make: Callable[[], Launcher], count: int, progress: Progress) -> Pool:
+def _start_launcher(
+    make: Callable[[], Launcher],
+    count: int,
+    meanwhile: Callable[[], object],
+    progress: Progress,
+) -> Pool:
     # The launcher first: for local ranks it starts a process that imports torch meanwhile.
     launcher = make()
     from rankbook.cluster.pool import Pool
 
+    meanwhile()
     return Pool.start(launcher, count, progress)
 
 
