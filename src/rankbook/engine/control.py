@@ -49,6 +49,10 @@ class Control:
         """Have the control thread do something; from any thread."""
         self._loop.add_callback(act)
 
+    def call_later(self, seconds: float, act: Callable[[], None]) -> None:
+        """Do something once, after some seconds; on the control thread only."""
+        self._loop.call_later(seconds, act)
+
     def repeat(self, seconds: float, act: Callable[[], float | None]) -> Callable[[], None]:
         """Do something periodically; on the control thread only.
 

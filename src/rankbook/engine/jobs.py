@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Job", "raised", "returned"]
 
+_GATHER = 0.003
+"""Seconds between two messages with output, in which the next one gathers: each message costs the
+notebook's kernel about as much as the text of a hundred lines."""
+
 
 class Job:
     """A request in progress, with the way to answer it.
@@ -83,8 +87,9 @@ class Job:
         self.control.send(protocol.REPLY, answer, self.sender, self.attachments)
 
     def _send_events(self) -> None:
+        """Send what waits, at once; then, while there is more, now and then."""
         if self._send_batch():
-            self.control.call(self._send_events)  # requests that have come meanwhile go first
+            self.control.call_later(_GATHER, self._send_events)
 
     def _send_batch(self) -> bool:
         """Send what waits, or a large part; return whether anything did."""

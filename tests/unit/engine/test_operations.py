@@ -39,12 +39,16 @@ class Control:
         self.sent = []
         self.has_replied = asyncio.Event()
         self.repeated = []
+        self.later = []
 
     def listen(self, receive):
         self.receive = receive
 
-    def call(self, act, after=0.0):
-        asyncio.get_running_loop().call_later(after, act)
+    def call(self, act):
+        asyncio.get_running_loop().call_soon(act)
+
+    def call_later(self, seconds, act):
+        self.later.append((seconds, act))
 
     def repeat(self, seconds, act):
         self.repeated.append(act)
@@ -240,6 +244,26 @@ async def test_events_precede_the_answer_and_attachments_travel_with_it():
     (events, said, *_), (reply, _, _, buffers) = asked.control.sent
     assert (events, said) == (protocol.EVENTS, {"events": [["stream", "stdout", "a"]]})
     assert (reply, buffers) == (protocol.REPLY, [b"pickle"])
+
+
+@pytest.mark.asyncio
+async def test_a_line_leaves_at_once_and_what_follows_it_gathers():
+    async def act(job, request):
+        job.outbox.write("stdout", "first\n")
+        await asyncio.sleep(0)
+        for text in "second\n", "third\n":
+            job.outbox.write("stdout", text)
+            await asyncio.sleep(0)
+        ((seconds, send),) = asked.control.later
+        assert 0 < seconds < 0.01
+        send()
+        job.outbox.write("stdout", "last")
+
+    asked = Asked(operation(Greet, on=MAIN)(act))
+    asked.ask("greet", name="a")
+    await asked.answered()
+    texts = [row[2] for _, said, *_ in asked.control.sent for row in said.get("events", ())]
+    assert texts == ["first\n", "second\nthird\n", "last"]
 
 
 @pytest.mark.asyncio

@@ -49,12 +49,16 @@ class LastWords:
         characters, size = self._counts.get(stream, (0, 0))
         data = text.encode(errors="replace")
         self._counts[stream] = characters, size = characters + len(text), size + len(data)
-        data = data[-WORDS_ROOM:]
-        at = (size - len(data)) % WORDS_ROOM
         ring = start + WORDS_HEADER
-        head, rest = data[: WORDS_ROOM - at], data[WORDS_ROOM - at :]
-        memory[ring + at : ring + at + len(head)] = head
-        memory[ring : ring + len(rest)] = rest
+        at = ring + (size - len(data)) % WORDS_ROOM
+        end = ring + WORDS_ROOM
+        if at + len(data) <= end:
+            memory[at : at + len(data)] = data
+        else:
+            data = data[-WORDS_ROOM:]
+            at = ring + (size - len(data)) % WORDS_ROOM
+            memory[at:end] = data[: end - at]
+            memory[ring : ring + len(data) - (end - at)] = data[end - at :]
         # Last: everything counted has been written, whenever the process is killed.
         WORDS.pack_into(memory, start, self._cell, characters, size)
 

@@ -21,8 +21,9 @@ _PATIENCE = 20.0
 class Outbox:
     """Collects events from any thread; the control thread takes them in batches.
 
-    There is no timer: the first event wakes the control thread, and it sends everything that has
-    gathered by then. So a single line leaves at once, and a flood leaves in batches. A writer waits
+    The first event wakes the control thread, which sends it, and from then on takes what has
+    gathered, again and again, until there is nothing. So a single line leaves at once, and a flood
+    leaves in batches. A writer waits
     while the notebook has yet to read much of what came before.
 
     Attributes:
@@ -66,8 +67,9 @@ class Outbox:
         Returns:
             Whether it was taken: not by an outbox that is closed, also while a writer waits.
         """
-        with self._room:
-            self._wait_for_room()
+        with self._lock:  # the same as with self._room, and quicker
+            if self._size + self._sent - self._read > self._high_water:
+                self._wait_for_room()
             if self._closed:
                 return False
             if name != self._name:
@@ -77,7 +79,8 @@ class Outbox:
             self._size += effort(text)
             if self.last_words is not None:
                 self.last_words.write(name, text)
-            self._call()
+            if not self._awake:
+                self._call()
             return True
 
     def _wait_for_room(self) -> None:
@@ -103,7 +106,8 @@ class Outbox:
         with self._lock:
             self._seal()
             self._events.append(event)
-            self._call()
+            if not self._awake:
+                self._call()
 
     def take(self) -> list[Event]:
         """Return the waiting events, some of them if they are large; an empty list if none wait."""
@@ -134,6 +138,5 @@ class Outbox:
             self._text = []
 
     def _call(self) -> None:
-        if not self._awake:
-            self._awake = True
-            self._wake()
+        self._awake = True
+        self._wake()
