@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import subprocess
 import sys
 import textwrap
 
+import ports
 import pytest
 from forked import Forking
 
@@ -122,26 +122,26 @@ def outputs(processes):
     return printed
 
 
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return str(server.getsockname()[1])
+@pytest.fixture
+def launched():
+    """Gives the variables of n ranks as torchrun sets them, without its agent and its store."""
+    with ports.reserved() as [port]:
 
+        def variables(n, **more):
+            return [
+                {
+                    "RANK": str(rank),
+                    "WORLD_SIZE": str(n),
+                    "LOCAL_RANK": str(rank),
+                    "LOCAL_WORLD_SIZE": str(n),
+                    "MASTER_ADDR": "127.0.0.1",
+                    "MASTER_PORT": str(port),
+                    **more,
+                }
+                for rank in range(n)
+            ]
 
-def launched(n, **more):
-    """Variables of n ranks as torchrun sets them, without its agent and its store."""
-    port = free_port()
-    return [
-        {
-            "RANK": str(rank),
-            "WORLD_SIZE": str(n),
-            "LOCAL_RANK": str(rank),
-            "LOCAL_WORLD_SIZE": str(n),
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": port,
-            **more,
-        }
-        for rank in range(n)
-    ]
+        yield variables
 
 
 GENERATIONS = """
@@ -167,7 +167,7 @@ def test_five_generations_under_torchrun_form_with_ranks_apart(script):
 
 
 @pytest.mark.slow
-def test_five_generations_form_without_the_store_of_torchrun(script):
+def test_five_generations_form_without_the_store_of_torchrun(script, launched):
     path = script(GENERATIONS)
     ranks = [start(path, **environ) for environ in launched(2)]
     for rank, (out, err) in enumerate(outputs(ranks)):
@@ -176,7 +176,7 @@ def test_five_generations_form_without_the_store_of_torchrun(script):
         assert len(err.splitlines()) == 5
 
 
-def test_no_process_of_rankbook_listens_beyond_loopback(run_ranks):
+def test_no_process_of_rankbook_listens_beyond_loopback(run_ranks, launched):
     body = """
         import psutil
         info = initialize_distributed("gloo")
@@ -189,7 +189,7 @@ def test_no_process_of_rankbook_listens_beyond_loopback(run_ranks):
     assert run_ranks(body, launched(2)) == [("0", ""), ("1", "")]
 
 
-def test_ranks_that_arrive_seconds_apart_meet(run_ranks):
+def test_ranks_that_arrive_seconds_apart_meet(run_ranks, launched):
     body = """
         time.sleep(1.5 * int(os.environ["RANK"]))  # the skew is what is tested
         print(initialize_distributed("gloo").rank, reduced())
@@ -199,7 +199,7 @@ def test_ranks_that_arrive_seconds_apart_meet(run_ranks):
 
 @pytest.mark.parametrize("missing", [0, 1])
 @pytest.mark.sample(every=2)
-def test_a_missing_rank_is_named_by_all_others_and_may_come_later(run_ranks, missing):
+def test_a_missing_rank_is_named_by_all_others_and_may_come_later(run_ranks, missing, launched):
     body = f"""
         if int(os.environ["RANK"]) != {missing}:
             try:
@@ -230,7 +230,7 @@ def test_a_missing_rank_under_torchrun_is_named(script):
     assert "RendezvousError: rank 1 of 2 did not arrive within 1.2 s" in err
 
 
-def test_a_rank_that_dies_while_connecting_is_an_error_not_a_half_made_group(run_ranks):
+def test_a_rank_that_dies_while_connecting_is_an_error_not_a_half_made_group(run_ranks, launched):
     body = """
         if os.environ["RANK"] == "1":
             dist.init_process_group = lambda *args, **kwargs: os._exit(0)
@@ -245,7 +245,7 @@ def test_a_rank_that_dies_while_connecting_is_an_error_not_a_half_made_group(run
 
 
 @pytest.mark.slow
-def test_a_thread_destroys_the_group_while_the_main_thread_works(run_ranks):
+def test_a_thread_destroys_the_group_while_the_main_thread_works(run_ranks, launched):
     body = """
         handler = signal.getsignal(signal.SIGINT)
         for _ in range(3):
@@ -261,7 +261,7 @@ def test_a_thread_destroys_the_group_while_the_main_thread_works(run_ranks):
     assert run_ranks(body, launched(2)) == [("0", ""), ("1", "")]
 
 
-def test_ctrl_c_works_as_before_after_destroy(run_ranks):
+def test_ctrl_c_works_as_before_after_destroy(run_ranks, launched):
     body = """
         signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a terminal
         info = initialize_distributed("gloo")
@@ -276,7 +276,7 @@ def test_ctrl_c_works_as_before_after_destroy(run_ranks):
 
 
 @pytest.mark.slow
-def test_a_collective_that_no_rank_joins_holds_up_neither_destroy_nor_exit(run_ranks):
+def test_a_collective_that_no_rank_joins_holds_up_neither_destroy_nor_exit(run_ranks, launched):
     body = """
         info = initialize_distributed("gloo", timeout_minutes=10)
         if info.is_main:
@@ -293,7 +293,7 @@ def test_a_collective_that_no_rank_joins_holds_up_neither_destroy_nor_exit(run_r
 
 
 @pytest.mark.slow
-def test_an_error_at_the_end_keeps_its_exit_code_and_one_prefix(script):
+def test_an_error_at_the_end_keeps_its_exit_code_and_one_prefix(script, launched):
     path = script("""
         for _ in range(3):
             initialize_distributed("gloo")
@@ -381,7 +381,7 @@ except RendezvousError as error:
 
 @pytest.mark.parametrize("place", ["file", "tcp"])
 @pytest.mark.sample(every=2)
-def test_ranks_meet_where_a_session_says(run_ranks, tmp_path, place):
+def test_ranks_meet_where_a_session_says(run_ranks, tmp_path, place, launched):
     ranks = [{**environ, "MASTER_PORT": "0"} for environ in launched(3)]
     said = [out for out, _ in run_ranks(SESSION, ranks, place, str(tmp_path / "place"))]
     assert said[0].startswith("ranks 1 and 2 of 3 did not arrive within 1.2 s")
