@@ -8,20 +8,11 @@ from pathlib import Path
 
 import pytest
 
-import rankbook
-
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "libraries.md"
 CELLS = re.findall(r"^```python\n# (\w+)\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
 
 KEEP_THEIR_GROUP = {"deepspeed"}
 """Libraries that keep the group of their first call: with another one they need new processes."""
-
-
-@pytest.fixture(scope="module")
-def session():
-    session = rankbook.start("gloo", 2)
-    yield session
-    session.shutdown()
 
 
 @pytest.mark.parametrize(
