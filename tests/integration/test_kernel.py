@@ -63,7 +63,9 @@ def test_a_cell_that_fails_on_a_rank_fails_here_with_its_traceback(notebook):
     )
     text = "\n".join(error["traceback"])
     assert "[1]" in text
-    assert f"In [{reply['execution_count']}], line 3" in plain(text)
+    shown = plain(text).splitlines()
+    [at] = [n for n, line in enumerate(shown) if f"In [{reply['execution_count']}], line 3" in line]
+    assert shown[at + 1].split() == ["2", "a", "=", "0"]
     assert "magics.py" not in text
 
 

@@ -57,7 +57,8 @@ def alike(line: str, stream: str) -> str:
     return (_OF_TIME if stream == "stderr" else _OF_LOGGING).sub("", line)
 
 
-_OF_CELL = re.compile(r"ipykernel_\d+")
+_OF_CELL = re.compile(r"ipykernel_\d+(?:[/\\]\d+(?=[/\\][^/\\]+\.py\b))?")
+"""A cell's file: ranks that have run other cells before it have numbered it differently."""
 _OF_RANK = re.compile(r"^\[rank\d+\]: ?|(?<=\[Gloo\] Rank )\d+")
 _OF_LOG = re.compile(
     r"(?:\[|^)([VIWECF])\d{4} \d\d:\d\d:\d\d\.\d+(?: +\d+)?(?= )"

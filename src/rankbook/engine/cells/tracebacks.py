@@ -1,7 +1,8 @@
-"""Tracebacks without our wrappers of torch's functions."""
+"""Tracebacks without our wrappers of torch's functions, and without empty lines above a cell."""
 
 from __future__ import annotations
 
+import re
 import traceback
 from types import TracebackType
 from typing import Any
@@ -10,9 +11,15 @@ from rankbook import calls
 
 __all__ = ["has_group", "hide", "plain"]
 
+_COLOUR = r"(?:\x1b\[[0-9;]*m)*"
+_EMPTY_LINES_ABOVE = re.compile(rf"^([^\n]*\n)(?:{_COLOUR} *\d+{_COLOUR} *{_COLOUR}\n)+")
+"""The first line of a frame, and the numbers of the empty lines below it."""
+
 
 def hide(formatter: Any) -> None:
-    """Make IPython format tracebacks without frames of our wrappers.
+    """Make IPython format tracebacks without frames of our wrappers, or empty lines above a cell.
+
+    Where a cell has ``%%dist``, its code has an empty line, whose number IPython shows.
 
     Args:
         formatter: The shell's ``InteractiveTB``.
@@ -23,7 +30,8 @@ def hide(formatter: Any) -> None:
         etype: Any = None, evalue: Any = None, etb: Any = None, *args: Any, **options: Any
     ) -> Any:
         _remove_ours(evalue)
-        return formats(etype, evalue, etb, *args, **options)
+        lines = formats(etype, evalue, etb, *args, **options)
+        return [_EMPTY_LINES_ABOVE.sub(r"\1", line) for line in lines]
 
     formatter.structured_traceback = structured_traceback
 
