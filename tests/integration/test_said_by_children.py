@@ -177,3 +177,36 @@ def test_what_a_process_prints_between_cells_is_shown_with_the_next_one_and_mark
     wait_until(lambda: all(each.exists() for each in said))
     result = two.run("child.wait()", number=4)
     assert {its.stdout for its in result.values()} == {"(from In [3]) from a process\n"}
+
+
+def test_what_a_task_prints_between_cells_is_shown_with_the_next_one_and_marked(two, tmp_path):
+    go, said = tmp_path / "go", [tmp_path / "said-0", tmp_path / "said-1"]
+    two.run(
+        "import asyncio, pathlib\n"
+        "async def talk():\n"
+        f"    while not pathlib.Path({str(go)!r}).exists(): await asyncio.sleep(0.01)\n"
+        "    print('from a task')\n"
+        f"    pathlib.Path(f'{tmp_path}/said-{{rank}}').touch()\n"
+        "task = asyncio.create_task(talk())",
+        number=5,
+    )
+    go.touch()
+    wait_until(lambda: all(each.exists() for each in said))
+    result = two.run("pass", number=6)
+    assert {its.stdout for its in result.values()} == {"(from In [5]) from a task\n"}
+
+
+def test_of_much_that_a_process_prints_between_cells_the_end_is_shown(two, tmp_path):
+    go, said = tmp_path / "go", [tmp_path / "said-0", tmp_path / "said-1"]
+    prints = (
+        f"import os, pathlib, time\nwhile not os.path.exists({str(go)!r}): time.sleep(0.01)\n"
+        "print('x' * 3_000_000 + '\\n' + 'the end')\n"
+        f"pathlib.Path({str(tmp_path)!r}, 'said-' + os.environ['RANK']).touch()"
+    )
+    two.run(f"import subprocess, sys\nchild = subprocess.Popen([sys.executable, '-c', {prints!r}])")
+    go.touch()
+    wait_until(lambda: all(each.exists() for each in said))
+    for its in two.run("child.wait()").values():
+        lost, *_, last = its.stdout.splitlines()
+        assert lost == "(3,000,001 characters before this are lost)"
+        assert last.endswith("the end")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 
 import pytest
@@ -44,6 +45,62 @@ def test_of_too_much_the_latest_is_kept_and_the_loss_is_said(monkeypatch):
     assert last.endswith("third\n")
 
 
+def test_of_one_long_text_the_end_is_kept():
+    kept = Between()
+    kept.keep("stdout", "x\n" * 1_000_000)
+    (_, lost), (_, last) = kept.take()
+    assert last.endswith("(from an earlier cell) x\n")
+    assert last.count("x") < 20_000
+    assert f"({2_000_000 - 2 * last.count('x'):,} characters" in lost
+
+
+def test_what_was_passed_over_is_said_with_what_is_kept():
+    kept = Between()
+    kept.lose(5)
+    kept.keep("stdout", "end\n")
+    assert kept.take()[0] == ("stdout", "(5 characters before this are lost)\n")
+    assert kept.take() == []
+
+
+def test_tasks_and_callbacks_of_a_cell_are_marked_with_it_and_other_code_is_not_kept():
+    kept = Between()
+
+    async def cells():
+        loop = asyncio.get_running_loop()
+        with kept.cell("In [4]"):
+            loop.call_soon(kept.write, "stdout", "by a callback\n")
+            task = asyncio.create_task(
+                asyncio.to_thread(kept.write, "stdout", "by a thread of it\n")
+            )
+        kept.ended("In [4]")
+        kept.ended("In [5]")
+        assert not kept.write("stdout", "by another client\n")
+        await task
+
+    asyncio.run(cells())
+    marked = "".join(text for _, text in kept.take())
+    assert sorted(marked.splitlines()) == [
+        "(from In [4]) by a callback",
+        "(from In [4]) by a thread of it",
+    ]
+
+
+def test_a_thread_that_was_there_before_a_cell_is_not_of_that_cell():
+    kept, go, of_cell = Between(), threading.Event(), []
+
+    def talk():
+        go.wait(10)
+        of_cell.append(kept.write("stdout", "of another client\n"))
+
+    thread = threading.Thread(target=talk)
+    thread.start()
+    kept.begun()
+    kept.ended("In [4]")
+    go.set()
+    thread.join()
+    assert of_cell == [False]
+
+
 def merged(*lines, stream="stderr"):
     merger = Merger(range(len(lines)))
     for rank, line in enumerate(lines):
@@ -56,6 +113,10 @@ def test_warnings_and_log_lines_merge_in_spite_of_pids_ranks_and_times():
         (
             "/t/ipykernel_12/34.py:1: UserWarning: hi",
             "/t/ipykernel_99/34.py:1: UserWarning: hi",
+        ),
+        (
+            '  File "/t/ipykernel_12/36/In [4].py", line 3, in f',
+            '  File "/t/ipykernel_99/28/In [4].py", line 3, in f',
         ),
         (
             "[rank0]:[W1127 22:57:08.893779130 TCPStore.cpp:340] [c10d] failed",

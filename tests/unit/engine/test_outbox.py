@@ -101,3 +101,26 @@ def test_a_closed_outbox_takes_no_text_but_gives_what_it_has():
     outbox.close()
     assert not outbox.write("stdout", "b")
     assert outbox.take() == [Stream("stdout", "a")]
+
+
+def test_the_main_thread_does_not_wait_where_its_cell_is_to_end_and_others_do():
+    outbox = Outbox(lambda: None, high_water=10)
+    outbox.write("stdout", "x" * 11)
+    written = []
+    other = threading.Thread(target=lambda: written.append(outbox.write("stdout", "y")))
+    other.start()
+    outbox.hurry()
+    assert outbox.write("stdout", "the end\n")
+    assert not written
+    outbox.close()
+    other.join()
+    assert written == [False]
+
+
+def test_what_must_not_wait_is_taken_though_there_is_no_room():
+    outbox = Outbox(lambda: None, high_water=10)
+    assert outbox.has_room
+    outbox.write("stdout", "x" * 11)
+    assert not outbox.has_room
+    assert outbox.write("stdout", "y", waits=False)
+    assert outbox.take() == [Stream("stdout", "x" * 11 + "y")]

@@ -1,18 +1,34 @@
 """Output between cells: kept until the next cell, and marked with its source.
 
-Threads and processes of a cell may go on after the cell has ended. Without this, their output would
-be lost.
+Threads, processes and asyncio's tasks of a cell may go on after the cell has ended. Without this,
+their output would be lost.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
-__all__ = ["Between"]
+from rankbook.models.events import effort
+
+__all__ = ["Between", "lost_before"]
 
 _MOST = 1_000_000
-"""How many characters, the latest ones, are kept."""
+"""How much is kept, the latest: :func:`rankbook.models.events.effort`."""
+
+_PIECE = 10_000
+"""How many characters are dropped at once, at most."""
+
+_cell: ContextVar[str] = ContextVar("cell", default="")
+"""The cell whose code runs here: tasks and callbacks that it makes keep this."""
+
+
+def lost_before(characters: int) -> str:
+    """The line that says how much of an output is not shown."""
+    return f"({characters:,} characters before this are lost)\n"
 
 
 class Between:
@@ -24,27 +40,57 @@ class Between:
         self._size = 0
         self._lost = 0
         self._cells: dict[threading.Thread, str] = {}
+        self._others: set[threading.Thread] = set()
         self._latest = "an earlier cell"
+
+    @staticmethod
+    @contextmanager
+    def cell(name: str) -> Iterator[None]:
+        """Remember within the block, and in what it leaves to the event loop, which cell it is."""
+        token = _cell.set(name)
+        try:
+            yield
+        finally:
+            _cell.reset(token)
+
+    def begun(self) -> None:
+        """Note which threads are no cell's: those of another client's code, and our own."""
+        with self._lock:
+            self._others = set(threading.enumerate()) - self._cells.keys()
 
     def ended(self, cell: str) -> None:
         """Note which threads go on from a cell that has just ended."""
         with self._lock:
-            running = threading.enumerate()
+            running = [one for one in threading.enumerate() if one not in self._others]
             self._cells = {one: self._cells.get(one, cell) for one in running}
             self._latest = cell
 
-    def write(self, stream: str, text: str) -> None:
-        """Keep text that the current thread writes."""
-        self.keep(stream, text, self._cells.get(threading.current_thread(), self._latest))
+    def write(self, stream: str, text: str) -> bool:
+        """Keep text that the current thread writes; return whether it comes from a cell."""
+        thread = threading.current_thread()
+        is_main = thread is threading.main_thread()
+        cell = _cell.get() or (None if is_main else self._cells.get(thread))
+        if cell is None and is_main:  # another client's code, whose output goes to that client
+            return False
+        self.keep(stream, text, cell)
+        return cell is not None
 
     def keep(self, stream: str, text: str, cell: str | None = None) -> None:
         """Keep text of a cell; None: of the latest one."""
         with self._lock:
-            self._kept.append((self._latest if cell is None else cell, stream, text))
-            self._size += len(text)
-            while self._size > _MOST and len(self._kept) > 1:
-                self._size -= len(self._kept[0][2])
-                self._lost += len(self._kept.popleft()[2])
+            for start in range(0, len(text), _PIECE):
+                piece = text[start : start + _PIECE]
+                self._kept.append((self._latest if cell is None else cell, stream, piece))
+                self._size += effort(piece)
+                while self._size > _MOST and len(self._kept) > 1:
+                    _, _, oldest = self._kept.popleft()
+                    self._size -= effort(oldest)
+                    self._lost += len(oldest)
+
+    def lose(self, characters: int) -> None:
+        """Note that text is not kept."""
+        with self._lock:
+            self._lost += characters
 
     def take(self) -> list[tuple[str, str]]:
         """The kept text as pairs of stream and marked whole lines."""
@@ -60,5 +106,5 @@ class Between:
             if (lines := "".join(texts).splitlines())
         ]
         if lost:
-            marked.insert(0, ("stdout", f"({lost:,} characters before this are lost)\n"))
+            marked.insert(0, ("stdout", lost_before(lost)))
         return [(stream, text) for stream, text in marked if text]

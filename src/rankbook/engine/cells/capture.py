@@ -69,6 +69,7 @@ class Capture:
         self.outbox, self.cell = outbox, ""
         for stream, text in self.between.take():
             outbox.write(stream, text)
+        self.between.begun()
 
     def end(self) -> None:
         """Send output to the former destination."""

@@ -29,6 +29,8 @@ def free(job: Job, request: Free) -> bool:
     works = engine.job is not None
     failures = engine.runner.failures
     failures.freed = works
+    if engine.job is not None:
+        engine.job.outbox.hurry()
     failures.cut |= works and (request.cut or not request.interrupt)
     if request.cut and works and engine.streams.are_used and not engine.group.aborts.are_under_way:
         # Before the abort: after it, .item() returns normally, and the cell would go on.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rankbook.distributed import by_hand
 from rankbook.engine.cells import script
+from rankbook.engine.cells.between import lost_before
 from rankbook.engine.cells.capture import Capture
 from rankbook.engine.cells.failures import Failures
 from rankbook.engine.cells.lastwords import LastWords
@@ -84,6 +85,7 @@ class Runner:
         self.is_script = cell.script is not None
         begin, pid = time.perf_counter(), os.getpid()
         code, left = None, ""
+        self.capture.between.lose(self._tail.skip())
         self._tail.show(lambda text: self.capture.between.keep("stdout", text))
         self._last_words.begin(cell.number)
         outbox.last_words = self._last_words
@@ -94,7 +96,8 @@ class Runner:
         by_hand.tell_children()
         try:
             if cell.script is None:
-                raised = await self._execute(cell)
+                with self.capture.between.cell(cell.name):
+                    raised = await self._execute(cell)
                 if os.getpid() != pid:
                     children.end(raised)
             else:
@@ -104,7 +107,7 @@ class Runner:
             self.stops.end_cell()
             for name in ("__return__", "__exception__"):  # pdb leaves them where it stopped
                 self.shell.user_ns.pop(name, None)
-            self.show_descriptors(outbox)
+            self._show_rest(outbox)
             failure = self.failures.end()
             self.capture.end()
             self.capture.between.ended(cell.name)
@@ -141,10 +144,19 @@ class Runner:
         is_wanted = cell.post_mortem == "failure" or self.stops.at_failures
         return is_wanted and not self.failures.freed
 
-    def show_descriptors(self, outbox: Outbox) -> None:
-        """Send what was written past Python, or into widgets; from any thread, as the cell runs."""
-        self._tail.show(lambda text: outbox.write("stdout", text))
+    def show_beside(self, outbox: Outbox) -> None:
+        """Send what the cell has written past Python, or into widgets; on the control thread."""
+        while outbox.has_room and self._tail.show_piece(
+            lambda text: outbox.write("stdout", text, waits=False)
+        ):
+            pass
         self.capture.outputs.show()
+
+    def _show_rest(self, outbox: Outbox) -> None:
+        """Send what the cell has written past Python; of an interrupted one the end."""
+        if self.failures.freed and (lost := self._tail.skip()):
+            outbox.write("stdout", lost_before(lost))
+        self._tail.show(lambda text: outbox.write("stdout", text))
 
     def _run_script(self, wanted: Script, cell: Run) -> script.Ended:
         def show(error: BaseException, code: int) -> None:

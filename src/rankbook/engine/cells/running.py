@@ -26,7 +26,7 @@ def _beside(job: Job) -> list[Repeated]:
 
     def show() -> None:
         if engine.job is job:  # what is written before belongs to an earlier cell
-            engine.runner.show_descriptors(job.outbox)
+            engine.runner.show_beside(job.outbox)
 
     return [(_LOOK_PAST_PYTHON, show), (SEE_ENDS, seeing_ends(engine.ledger))]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import io
-import threading
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -51,15 +50,13 @@ class CapturedStream(io.TextIOBase):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
         if self._capture.muted and get_ident() in self._capture.muted:
             return len(text)
-        outbox = self._capture.outbox
         if self._in_child is not None:
             self._in_child.write(text)
-        elif self._capture.outputs.write(self.name, text):
-            pass
-        elif outbox is None or not outbox.write(self.name, text):
-            self._original.write(text)
-            if threading.current_thread() is not threading.main_thread():
-                self._capture.between.write(self.name, text)
+        elif not self._capture.outputs.write(self.name, text):
+            outbox = self._capture.outbox
+            is_sent = outbox is not None and outbox.write(self.name, text)
+            if not is_sent and not self._capture.between.write(self.name, text):
+                self._original.write(text)
         return len(text)
 
     def flush(self) -> None:

@@ -19,10 +19,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rankbook.engine.cells.lastwords import LastWords
 
-__all__ = ["LOG_VARIABLE", "Tail"]
+__all__ = ["LOG_VARIABLE", "MOST", "Tail"]
 
 LOG_VARIABLE = "RANKBOOK_ENGINE_LOG"
 """The variable that names a local engine's log file; engines started elsewhere do not have it."""
+
+MOST = 250_000
+"""How many bytes are shown of what nobody could read while it was written."""
+
+_PIECE = 250_000
+"""How many bytes are read at once."""
 
 
 class Tail:
@@ -43,17 +49,55 @@ class Tail:
         self._tell()
 
     def show(self, write: Callable[[str], object]) -> None:
-        """Pass on what was appended since the last call."""
+        """Pass on what was appended since the last call, and before this one."""
         with self._lock:
             _flush()
-            if self._path is None or self._size() <= self._at:
-                return
+            size = self._size()
+            while self._show_piece(write, size):
+                pass
+
+    def show_piece(self, write: Callable[[str], object]) -> bool:
+        """Pass on a piece of it, but nothing while another thread does; return whether it has."""
+        if not self._lock.acquire(blocking=False):
+            return False
+        try:
+            _flush()
+            return self._show_piece(write, self._size())
+        finally:
+            self._lock.release()
+
+    def skip(self, most: int = MOST) -> int:
+        """Pass over what was appended, but for its last lines.
+
+        Args:
+            most: How many bytes are left at most.
+
+        Returns:
+            How many bytes were passed over.
+        """
+        with self._lock:
+            _flush()
+            before, start = self._at, self._size() - most
+            if self._path is None or start <= before:
+                return 0
             with self._path.open("rb") as file:
-                file.seek(self._at)
-                data = file.read()
-            self._at += len(data)
-            write(self._decoder.decode(data))
+                file.seek(start)
+                file.readline(most)
+                self._at = file.tell()
+            self._decoder.reset()
             self._tell()
+            return self._at - before
+
+    def _show_piece(self, write: Callable[[str], object], size: int) -> bool:
+        if self._path is None or size <= self._at:
+            return False
+        with self._path.open("rb") as file:
+            file.seek(self._at)
+            data = file.read(min(size - self._at, _PIECE))
+        self._at += len(data)
+        write(self._decoder.decode(data))
+        self._tell()
+        return bool(data)
 
     def _tell(self) -> None:
         if self._last_words is not None and self._path is not None:
