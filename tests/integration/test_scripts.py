@@ -143,6 +143,18 @@ multiprocessing.get_start_method(allow_none=True)
     assert {rank: its.result_repr for rank, its in two.run(state).items()} == before
 
 
+def test_the_loggers_of_a_script_write_each_line_once_however_often_it_runs(two, write):
+    write("""
+        import logging, sys
+        log = logging.getLogger("train")
+        log.addHandler(logging.StreamHandler(sys.stdout))
+        log.warning("once")
+    """)
+    for _ in range(2):
+        result = two.run_script("train.py")
+        assert {its.stdout for its in result.values()} == {"once\n"}
+
+
 def test_objects_with_the_sessions_group_work_after_a_script(two, write):
     write(INIT + REDUCE + DESTROY)
     two.run(

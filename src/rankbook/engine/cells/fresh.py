@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import atexit
 import builtins
-import logging
 import multiprocessing
 import multiprocessing.forkserver
 import os
@@ -26,7 +25,7 @@ from typing import Any
 
 import torch
 
-from rankbook.engine.cells import settings
+from rankbook.engine.cells import logs, settings
 
 __all__ = ["at_exit", "fresh"]
 
@@ -56,7 +55,7 @@ def fresh(
             _interpreter(argv, path),
             _event_loop(),
             _signals(),
-            _logging(),
+            logs.put_back(),
             _builtins(),
             _start_method(),
             _fork_server(),
@@ -175,17 +174,6 @@ def _signals() -> Iterator[None]:
             if handler is not None and signal.getsignal(number) is not handler:
                 signal.signal(number, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-
-
-@contextmanager
-def _logging() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level, disabled = root.handlers[:], root.level, logging.root.manager.disable
-    try:
-        yield
-    finally:
-        root.handlers[:], root.level = handlers, level
-        logging.disable(disabled)
 
 
 @contextmanager

@@ -45,8 +45,9 @@ def _below(frame: FrameType | None) -> int:
     while frame is not None:
         count += 1
         caller = frame.f_back
-        is_first = caller is not None and is_entrance(caller.f_code.co_filename)
-        if is_first or is_cell(frame.f_code.co_filename):
+        name = frame.f_code.co_filename
+        is_called = caller is not None and is_entrance(caller.f_code.co_filename)
+        if is_cell(name) or (is_called and not is_entrance(name)):
             above = count
         frame = caller
     return count - above if above else 0
