@@ -51,18 +51,24 @@ def dumps(value: Any, name: str) -> bytes:
 class _Unpickler(pickle.Unpickler):
     """Notes the functions and classes that were sent by value."""
 
-    def __init__(self, data: bytes | memoryview, made: list[Any]) -> None:
+    def __init__(
+        self, data: bytes | memoryview, made: list[Any], names: dict[str, Any] | None
+    ) -> None:
         super().__init__(io.BytesIO(data))
         self._made = made
+        self._names = names
 
     def find_class(self, module: str, name: str) -> Any:
         found = super().find_class(module, name)
-        return (
-            self._noting(found) if name in _MAKERS and module.startswith("cloudpickle") else found
-        )
+        if name not in _MAKERS or not module.startswith("cloudpickle"):
+            return found
+        return self._noting(found, is_function=name == _FUNCTION)
 
-    def _noting(self, make: Any) -> Any:
+    def _noting(self, make: Any, *, is_function: bool) -> Any:
         def noting(*args: Any) -> Any:
+            if is_function and self._names is not None and args[1].get("__name__") == "__main__":
+                code, _, *rest = args
+                args = (code, self._names, *rest)
             value = make(*args)
             self._made.append(value)
             return value
@@ -70,15 +76,21 @@ class _Unpickler(pickle.Unpickler):
         return noting
 
 
-_MAKERS = {"_make_function", "_make_skeleton_class"}
+_FUNCTION = "_make_function"
+_MAKERS = {_FUNCTION, "_make_skeleton_class"}
 """The functions of cloudpickle (2 and 3) that make a function or a class again."""
 
 
-def loads(data: bytes | memoryview, made: list[Any] | None = None) -> Any:
+def loads(
+    data: bytes | memoryview,
+    made: list[Any] | None = None,
+    names: dict[str, Any] | None = None,
+) -> Any:
     """Undo :func:`dumps`.
 
     Args:
         data: Its result.
         made: Gets the functions and classes that were sent by value.
+        names: What functions of ``__main__`` have as their globals; None: each value has its own.
     """
-    return _Unpickler(data, [] if made is None else made).load()
+    return _Unpickler(data, [] if made is None else made, names).load()

@@ -122,6 +122,22 @@ done, len(multiprocessing.active_children())
     two.run("dist.barrier()").raise_for_error()
 
 
+def test_workers_of_a_spawned_pool_find_what_its_initializer_has_set(two):
+    code = """
+from multiprocessing import get_context
+setting = None
+def begin(value):
+    global setting
+    setting = value
+def work(number): return setting + number
+with get_context("spawn").Pool(1, begin, (rank * 10,)) as pool: found = pool.map(work, [1, 2])
+found
+"""
+    result = two.run(code, timeout=100)
+    result.raise_for_error()
+    assert {rank: its.result_repr for rank, its in result.items()} == {0: "[1, 2]", 1: "[11, 12]"}
+
+
 def test_a_rank_keeps_its_own_handler_of_sigterm_after_forks(two):
     """Its own handler is as it was, however often it has forked."""
     result = two.run("import signal\nsignal.getsignal(signal.SIGTERM).__qualname__")

@@ -6,7 +6,6 @@ import threading
 
 import pytest
 
-from rankbook.engine.cells import tail as tails
 from rankbook.engine.cells.tail import Tail
 
 
@@ -17,9 +16,8 @@ def log(tmp_path):
     return path
 
 
-def test_all_that_was_appended_is_passed_on_in_pieces(log, monkeypatch):
-    monkeypatch.setattr(tails, "_PIECE", 4)
-    tail, shown = Tail(str(log)), []
+def test_all_that_was_appended_is_passed_on_in_pieces(log):
+    tail, shown = Tail(str(log), piece=4), []
     log.write_text("grüße\n")
     assert tail.show_piece(shown.append)
     tail.show(shown.append)

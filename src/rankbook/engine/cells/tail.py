@@ -34,18 +34,22 @@ _PIECE = 250_000
 class Tail:
     """Reads what was appended to a file since the last look; from any thread."""
 
-    def __init__(self, path: str | None, last_words: LastWords | None = None) -> None:
+    def __init__(
+        self, path: str | None, last_words: LastWords | None = None, *, piece: int = _PIECE
+    ) -> None:
         """Start at the present end of the file.
 
         Args:
             path: The file; None: there is none, and nothing is ever new.
             last_words: Notified of how much was passed on.
+            piece: How many bytes are read at once.
         """
         self._path = Path(path) if path else None
         self._lock = threading.Lock()
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._at = self._size()
         self._last_words = last_words
+        self._piece = piece
         self._tell()
 
     def show(self, write: Callable[[str], object]) -> None:
@@ -93,7 +97,7 @@ class Tail:
             return False
         with self._path.open("rb") as file:
             file.seek(self._at)
-            data = file.read(min(size - self._at, _PIECE))
+            data = file.read(min(size - self._at, self._piece))
         self._at += len(data)
         write(self._decoder.decode(data))
         self._tell()

@@ -2,7 +2,8 @@
 
 ``multiprocessing`` sends functions and classes by name, ``__main__.f``: a forked process has the
 object of that name, a spawned one does not. So once a rank has begun to spawn, they are sent by
-value, and the process keeps them under their names, under which it sends instances back.
+value, and the process keeps them under their names, under which it sends instances back. As in one
+file, they share their globals: what the initializer of a pool sets, its workers find.
 
 Like every Python that a rank starts, such a process writes unbuffered, so that output appears at
 once. But then ``print`` writes in pieces, between which another process may write. So it is told to
@@ -20,6 +21,8 @@ from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 import cloudpickle
+
+from rankbook import values
 
 __all__ = ["install", "receive"]
 
@@ -57,8 +60,11 @@ for stream in (sys.stdout, sys.stderr):
 
 def receive(data: bytes) -> Any:
     """Unpickle a function or class in a spawned process."""
-    value = cloudpickle.loads(data)
-    setattr(sys.modules["__main__"], value.__name__, value)
+    names = vars(sys.modules["__main__"])
+    before = dict(names)
+    value = values.loads(data, names=names)
+    names.update(before)  # what this process has set since is newer than what was sent
+    names[value.__name__] = value
     return value
 
 
