@@ -68,7 +68,7 @@ def undisturbed(session, name):
     return expected
 
 
-@pytest.mark.parametrize("before", [0, 1, BEFORE])
+@pytest.mark.parametrize("before", [0, 1, 2, BEFORE])
 @pytest.mark.parametrize("name", [name for name in OBJECTS if name.startswith("DDP")])
 @pytest.mark.sample(every=4)
 def test_a_ddp_module_trains_on_with_a_rank_that_was_killed_and_filled(four, name, before):
@@ -81,7 +81,7 @@ def test_a_ddp_module_trains_on_with_a_rank_that_was_killed_and_filled(four, nam
     assert not filled.left
     assert "DDP modules made before go on" in four.carried
     taken = states(four, range(before, STEPS))
-    if before == 1 and "buffers" not in name:
+    if before == 1 and "static_graph" in name:
         # The buckets are those of a first step once more: sums are rounded in another order.
         assert_close(taken, expected[before:])
     else:

@@ -183,6 +183,7 @@ USES = [
     (DDP, "_build_params_for_reducer", "distributed"),
     (DDP, "_comm_hooks", "distributed"),
     (DDP, "_ddp_init_helper", "distributed"),
+    (DDP, "_get_ddp_logging_data", "distributed"),
     (DDP, "_has_rebuilt_buckets", "distributed"),
     (DDP, "_static_graph_delay_allreduce_enqueued", "distributed"),
     (PARALLEL, "_get_default_group", "distributed"),

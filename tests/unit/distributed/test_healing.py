@@ -88,7 +88,7 @@ def test_private_names_of_torch_that_healing_uses_are_there(group):
     for name in ("_ddp_init_helper", "_build_params_for_reducer"):
         assert callable(getattr(model, name))
     assert (model._has_rebuilt_buckets, model._comm_hooks) == (False, [])
-    assert reducers.standing(model) == (False, False, True, ())
+    assert reducers.standing(model) == (False, False, True, (), False)
 
 
 def test_the_same_objects_and_names_have_connections_again(group):

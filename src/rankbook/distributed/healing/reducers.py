@@ -43,6 +43,7 @@ _OF_MODULES = (
     "_build_params_for_reducer",
     "_comm_hooks",
     "_ddp_init_helper",
+    "_get_ddp_logging_data",
     "_has_rebuilt_buckets",
 )
 _OF_REDUCERS = (
@@ -70,6 +71,8 @@ class Standing(NamedTuple):
     steps: tuple[int, ...] = ()
     """The counts of its communication hooks, for the torch hooks that begin to compress, or to
     average among fewer ranks, after some steps."""
+    would_sort: bool = False
+    """Whether it knows the order of gradients by which the next forward sorts its buckets."""
 
 
 def lack(module: Any) -> str:
@@ -93,12 +96,28 @@ def standing(module: Any) -> Standing:
         is_done = False
     else:
         is_done = True
-    if module.static_graph:  # its first step records no times
-        has_begun = bool(module._static_graph_delay_allreduce_enqueued)
-    else:
-        has_begun = any(module.reducer.get_backward_stats())
+    is_timed = any(module.reducer.get_backward_stats())  # in a static graph from the second step on
+    has_begun = is_timed or (
+        module.static_graph and bool(module._static_graph_delay_allreduce_enqueued)
+    )
+    is_sorted = bool(module._has_rebuilt_buckets)
+    would_sort = (
+        is_timed
+        and is_done
+        and not (is_sorted or module.find_unused_parameters)
+        and _is_reduced(module)
+    )
     steps = tuple(state.iter for state in _counting(module))
-    return Standing(has_begun, bool(module._has_rebuilt_buckets), is_done, steps)
+    return Standing(has_begun, is_sorted, is_done, steps, would_sort)
+
+
+def _is_reduced(module: Any) -> bool:
+    """Whether the latest of the first steps has ended; one that was cut counts as finalized, too.
+
+    torch times the reduction of the first ten steps.
+    """
+    module.logger.set_runtime_stats_and_log()
+    return bool(module._get_ddp_logging_data()["backward_comm_time"])
 
 
 def _counting(module: Any) -> list[Any]:
@@ -116,13 +135,28 @@ def tell(module: Any, kind: str, standings: Sequence[Sequence[Standing]], store:
         standings: By rank, the states of its reducers of this kind.
         store: The store that carries them.
     """
-    sorted_on = [
-        rank for rank, of_rank in enumerate(standings) if any(one.is_sorted for one in of_rank)
+    sign = _sign([one for of_rank in standings for one in of_rank])
+    knowing = [
+        rank
+        for rank, of_rank in enumerate(standings)
+        if sign and any(getattr(one, sign) for one in of_rank)
     ]
-    is_needed = any(not one.is_sorted for of_rank in standings for one in of_rank)
-    is_first = sorted_on[:1] == [_dist.get_rank()]
-    if is_needed and is_first and standing(module).is_sorted:
+    if knowing[:1] == [_dist.get_rank()] and getattr(standing(module), sign):
+        if sign != "is_sorted":
+            _sort_alone(module)
         store.set(f"healing/buckets/{kind}", json.dumps(buckets.layout(module)))
+
+
+def _sign(every: Sequence[Standing]) -> str:
+    """Which of their attributes reducers have that know the buckets of the next step.
+
+    Empty if no other has to be told. Where a rank is new, the others know if they would sort their
+    buckets next.
+    """
+    if any(one.is_sorted for one in every):
+        return "" if all(one.is_sorted for one in every) else "is_sorted"
+    would_sort = {one.would_sort for one in every if one.has_begun} == {True}
+    return "would_sort" if would_sort and not all(one.has_begun for one in every) else ""
 
 
 def restart(module: Any, kind: str, standings: Sequence[Sequence[Standing]], store: Store) -> None:
@@ -144,16 +178,13 @@ def restart(module: Any, kind: str, standings: Sequence[Sequence[Standing]], sto
     _count_alike(module, every)
     are_sorted = {one.is_sorted for one in every}
     have_begun = {one.has_begun for one in every}
-    # These do not sort in the second forward, or do not tell whether they were cut before it.
-    are_others = module.find_unused_parameters or module.static_graph
-    are_alike = len(have_begun) == 1 and all(one.is_done for one in every)
-    if are_sorted == {True} and are_alike:
-        return  # no step was cut
-    if are_sorted == {False} and are_alike and not (are_others and have_begun == {True}):
-        return  # none has begun, or all will sort in the next forward
+    if len({(one.has_begun, one.is_sorted, one.would_sort) for one in every}) == 1:
+        # Those that neither are sorted nor would be do not tell whether they were cut.
+        tells = have_begun == {False} or are_sorted == {True} or every[0].would_sort
+        if tells and all(one.is_done for one in every):
+            return  # no step was cut, or none that matters: all sort in the next forward, or never
     key = f"healing/buckets/{kind}"
-    layout = json.loads(store.get(key)) if len(are_sorted) > 1 else None
-
+    layout = json.loads(store.get(key)) if _sign(every) else None
     begin = Begin(module, layout, are_sorted=are_sorted == {True})
     _due[module] = entrance(module).register_forward_pre_hook(begin, prepend=True)
 
@@ -239,12 +270,18 @@ def _fill(module: Any, layout: list[list[int]] | None) -> None:
     for hook, state in module._comm_hooks:
         _dist._register_comm_hook(module.reducer, state, hook)
     if layout is not None:
-        # Sort now, in the order in which the reducer knows them, and alone: torch would have the
-        # next forward agree with other ranks, which may run none.
         module.reducer._push_all_rebuilt_params()
-        module.reducer._update_process_group(_alone())
-        module.reducer._rebuild_buckets()
-        module.reducer._update_process_group(module.process_group)
+        _sort_alone(module)
+
+
+def _sort_alone(module: Any) -> None:
+    """Sort the buckets of a reducer in the order in which it knows them.
+
+    torch would have the next forward agree with other ranks, which may run none.
+    """
+    module.reducer._update_process_group(_alone())
+    module.reducer._rebuild_buckets()
+    module.reducer._update_process_group(module.process_group)
 
 
 def _alone() -> Any:

@@ -52,7 +52,7 @@ def _read(text: bytes) -> Word:
     content = json.loads(text)
     terms = tuple(Terms(**{**one, "ranks": tuple(one["ranks"])}) for one in content["terms"])
     standings = {
-        kind: [Standing(begun, is_sorted, done, tuple(n)) for begun, is_sorted, done, n in items]
+        kind: [Standing(*one)._replace(steps=tuple(one[3])) for one in items]
         for kind, items in content["standings"].items()
     }
     return Word(
