@@ -23,7 +23,7 @@ _STEPS = 6
 _RANKS = 4
 _PATIENCE = 30.0
 
-_PLACES = ("forward", "backward")
+_PLACES = ("forward", "between", "backward")
 
 _FORGET = """
 import gc, sys

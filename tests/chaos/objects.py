@@ -77,7 +77,9 @@ def mark(tensors):
 
 def grads(k):
     optimizer.zero_grad()
-    model(batch(k)).pow(2).sum().backward()
+    loss = model(batch(k)).pow(2).sum()
+    pause("between")
+    loss.backward()
 
 def apply():
     optimizer.step()
@@ -109,6 +111,7 @@ def grads(k):
     torch.manual_seed(k)
     x, y = torch.randn(2 * world_size, 24), torch.randn(2 * world_size, 24)
     first, last = rank == 0, rank == world_size - 1
+    pause("between")
     schedule.step(*([x] if first else []), **({'target': y, 'losses': []} if last else {}))
 """
 
@@ -189,7 +192,9 @@ def grads(k):
     x = distribute_tensor(batch(k)[:, :8].contiguous(), mesh, [Shard(0), Replicate()])
     y = (x @ weight).redistribute(mesh, [Replicate(), Replicate()])
     pause("forward")
-    update = (y.T @ y).redistribute(mesh, [Shard(0), Shard(1)])
+    update = y.T @ y
+    pause("between")
+    update = update.redistribute(mesh, [Shard(0), Shard(1)])
     pause("backward")
     dist.all_reduce(torch.ones(1), group=mesh.get_group('a'))
 
@@ -213,6 +218,8 @@ def grads(k):
     dist.all_reduce(update, group=pairs)
     pause("forward")
     dist.broadcast(update, rank % 2, group=odds if rank % 2 else evens)
+    pause("between")
+    dist.all_reduce(update, dist.ReduceOp.MAX)
     pause("backward")
     dist.all_reduce(update)
 

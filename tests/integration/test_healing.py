@@ -87,6 +87,7 @@ def reset(session):
 EVENTS = {
     "hang before the step": skip,
     "hang in the forward": raise_in("forward"),
+    "hang between forward and backward": raise_in("between"),
     "hang in the backward": raise_in("backward"),
     "interrupt in the backward": interrupt,
     "reset": reset,

@@ -46,6 +46,10 @@ def _restart(root: Any) -> None:
     if all(one.training_state.name == "IDLE" for one in states) and all(
         one._training_state.name == "IDLE" for one in handles
     ):
+        # A rank that was cut between forward and backward has gathered some, unlike the others.
+        for handle in handles:
+            if handle.uses_sharded_strategy and not handle.needs_unshard():
+                _free(handle)
         return
     for handle in handles:
         _shard(handle)
@@ -55,6 +59,12 @@ def _restart(root: Any) -> None:
     for state in states:
         state.training_state = type(state.training_state).IDLE
         state._unshard_event = None
+
+
+def _free(handle: Any) -> None:
+    """Free gathered parameters."""
+    handle.reshard(handle.uses_sharded_strategy)
+    handle.post_reshard()
 
 
 def _shard(handle: Any) -> None:
@@ -68,7 +78,6 @@ def _shard(handle: Any) -> None:
     with suppress(AttributeError):  # the backward had not reached it
         del flat._saved_grad_shard
     flat._post_backward_called = False
-    handle.reshard(handle.uses_sharded_strategy)
-    handle.post_reshard()
+    _free(handle)
     for name, value in _OF_A_STEP.items():
         setattr(handle, name, value)

@@ -31,11 +31,21 @@ def hindrance(module: Any) -> str:
 
 
 def restart(module: Any) -> None:
-    """Shard the parameters of an interrupted step, and drop its gradients."""
+    """Shard the parameters of an interrupted step, and drop its gradients.
+
+    Where there is none, parameters that a forward has gathered are sharded all the same, and what
+    the backward would prefetch is forgotten: a rank that was cut between forward and backward would
+    not gather what the others do.
+    """
     root = module._get_fsdp_state()
     groups = [group for state in _states(root) for group in _param_groups(state)]
     states = [*_states(root), *groups]
     if all(state._training_state.name == "IDLE" for state in states):
+        for group in groups:
+            group._to_sharded()
+            group._post_forward_indices.clear()
+        if groups:
+            root._comm_ctx.post_forward_order.clear()
         return
     for group in groups:
         group._all_gather_result = None  # nothing will complete it
