@@ -152,6 +152,24 @@ def test_without_a_checkpoint_a_sharded_module_is_not_copied_and_says_so(four):
     assert "--from 0 --checkpoint PATH" in result[0].error.evalue
 
 
+def test_an_older_fsdp_module_with_a_replaced_rank_says_that_it_is_to_be_made_again(four):
+    make(four, "FSDP, the older one")
+    states(four, [0])
+    kill(four)
+    filled = four.restart_ranks(from_rank=0)
+    why = "FullyShardedDataParallel keeps a part of it on each rank: make it again on all"
+    assert (filled.left["model"], filled.left["optimizer"]) == (why, why)
+    assert "FSDP modules made before have ended" in four.carried
+    result = four.run("grads(1)", ranks="0,1,3")
+    says = (
+        "rank 2 was replaced and has no part of this FSDP module: on all ranks, make it again, "
+        "FullyShardedDataParallel(model), and load a checkpoint"
+    )
+    assert {result[rank].error.evalue for rank in result} == {says}
+    make(four, "FSDP, the older one")
+    states(four, [0])
+
+
 def test_groups_of_a_killed_rank_are_its_own_after_it_was_filled(four):
     make(four, "three subgroups")
     four.run(

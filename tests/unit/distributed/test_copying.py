@@ -219,9 +219,11 @@ def test_an_object_of_one_process_is_not_copied_and_the_reason_is_given():
 @pytest.mark.filterwarnings("ignore::UserWarning")  # torch's, about one rank
 def test_a_module_of_the_older_fsdp_is_left_with_the_reason():
     model = FullyShardedDataParallel(torch.nn.Linear(2, 2), device_id=torch.device("cpu"))
-    here, left = copied("model x", model=model, x=3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1)
+    here, left = copied("model optimizer x", model=model, optimizer=optimizer, x=3)
     assert here == {"x": 3}
-    assert left["model"].startswith("FullyShardedDataParallel keeps a part of it on each rank")
+    why = "FullyShardedDataParallel keeps a part of it on each rank: make it again on all"
+    assert left == {"model": why, "optimizer": why}
 
 
 def test_a_value_that_holds_what_stays_is_left_and_the_rest_is_whole():
@@ -360,6 +362,25 @@ def test_a_sharded_module_is_left_without_a_checkpoint_and_made_again_with_one()
     assert group["params"][0] is here["model"].weight
     here["model"](torch.ones(1, 2)).sum().backward()
     here["optimizer"].step()
+
+
+def test_a_sharded_module_that_has_gathered_its_parameters_is_made_again_as_any_other():
+    mesh = init_device_mesh("cpu", (1,))
+    model = fully_shard(torch.nn.Linear(2, 2), mesh=mesh, reshard_after_forward=False)
+    optimizer = torch.optim.Adam(model.parameters())
+    model(torch.ones(1, 2))  # as for an evaluation
+    assert optimizer.param_groups[0]["params"][0] is not model.weight
+    namespace = {"optimizer": optimizer, "model": model}
+    sent = copying.dump(namespace, ["optimizer", "model"], with_shards=True)
+    here = {}
+    assert copying.load(sent.data, sent.names, here, 0) == ""
+    [group] = here["optimizer"].param_groups
+    assert group["params"][0] is here["model"].weight
+    here["model"](torch.ones(1, 2)).sum().backward()
+    here["optimizer"].step()
+    # Its hooks are its own: those of the original would reshard the original.
+    assert here["model"].state_dict()["weight"].shape == (2, 2)
+    here["model"].load_state_dict(here["model"].state_dict())
 
 
 def test_only_a_sharded_module_is_left_where_torch_lacks_its_state(monkeypatch):

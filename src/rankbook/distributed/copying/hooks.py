@@ -16,7 +16,11 @@ _TABLES = (
     "_forward_hooks",
     "_optimizer_step_pre_hooks",
     "_optimizer_step_post_hooks",
+    "_state_dict_pre_hooks",
+    "_load_state_dict_pre_hooks",
 )
+
+_FSDP = "torch.distributed.fsdp."
 
 
 def without_ours(one: Any) -> dict[str, Any]:
@@ -50,5 +54,6 @@ def of_tensor(tensor: Any) -> tuple[tuple[Any, ...], ...]:
 
 
 def _is_ours(hook: Any) -> bool:
-    owner = type(getattr(hook, "__self__", None)).__name__
-    return isinstance(hook, (Begin, OnMesh, Refusal)) or owner == "FSDPState"
+    hook = getattr(hook, "hook", hook)  # one for load_state_dict is wrapped
+    made_in = getattr(hook, "__module__", None) or ""
+    return isinstance(hook, (Begin, OnMesh, Refusal)) or made_in.startswith(_FSDP)

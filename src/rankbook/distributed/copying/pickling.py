@@ -163,7 +163,7 @@ class _Pickler(cloudpickle.Pickler):
             raise _Left("a sharded parameter has hooks: make the model again on all ranks")
         if id(obj) in self._shards:
             self._need_shards()
-            return sharding.reduce_parameter(self._shards[id(obj)])
+            return sharding.reduce_parameter(obj, self._shards[id(obj)])
         if sharding.is_dtensor(obj):
             if not sharding.is_replicated(obj):
                 if not isinstance(obj, nn.Parameter):

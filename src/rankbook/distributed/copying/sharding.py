@@ -77,11 +77,11 @@ def is_sharded(module: Any) -> bool:
 def why_not(module: Any) -> str:
     """Why an FSDP module cannot be made again elsewhere; empty if it can."""
     if len(module._get_fsdp_state()._modules) > 1:
-        return "several modules are sharded together: make it on the new rank"
+        return "several modules are sharded together: make it again on all ranks"
     for group in fsdp2.param_groups(module):
         after = group.post_forward_mesh_info
         if after is not None and after is not group.mesh_info:
-            return "it is resharded to a smaller mesh: make it on the new rank"
+            return "it is resharded to a smaller mesh: make it again on all ranks"
     return ""
 
 
@@ -112,9 +112,17 @@ def reduce_module(
     return type(module).__mro__[2], state, terms
 
 
-def reduce_parameter(sharded: Any) -> Any:
-    """Reduce a parameter that FSDP manages to what is needed to make one like it."""
+def reduce_parameter(obj: Any, sharded: Any) -> Any:
+    """Reduce a parameter that FSDP manages to what is needed to make one like it.
+
+    Args:
+        obj: The parameter, which may be the gathered one: its module has that from a forward until
+            it is sharded again, while the optimizer refers to the sharded one.
+        sharded: FSDP's record of it.
+    """
     parameter = sharded.sharded_param
+    if obj is not parameter:
+        return _same, (parameter,)
     spec = getattr(sharded, "_unsharded_dtensor_spec", None) or getattr(sharded, "_tp_spec", None)
     if spec is not None and sharded.is_dtensor:
         made = (tuple(spec.shape), parameter.dtype, parameter.requires_grad, True)
@@ -124,6 +132,10 @@ def reduce_parameter(sharded: Any) -> Any:
     )
     size = tuple(sharded._orig_size)
     return _parameter, (size, parameter.dtype, parameter.requires_grad, device)
+
+
+def _same(parameter: nn.Parameter) -> nn.Parameter:
+    return parameter
 
 
 def _parameter(
@@ -272,6 +284,7 @@ def stays(obj: Any) -> str:
     schedule = _class("torch.distributed.pipelining.schedules", "_PipelineSchedule")
     if isinstance(obj, (stage, schedule)):
         return "each rank has a stage of its own: make it again there"
-    if isinstance(obj, _class("torch.distributed.fsdp", "FullyShardedDataParallel")):
+    is_wrapper = isinstance(obj, _class("torch.distributed.fsdp", "FullyShardedDataParallel"))
+    if is_wrapper or (isinstance(obj, torch.Tensor) and hasattr(obj, "_fsdp_flattened")):
         return "FullyShardedDataParallel keeps a part of it on each rank: make it again on all"
     return ""

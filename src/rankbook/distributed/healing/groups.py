@@ -97,7 +97,10 @@ def heal(account: Account | None, *, clean: bool = False) -> Healed:
     going = [Held(one.terms, _connect(one)) for one in going]
     alive, ended = found.split(_with_default(going))
     new = [rank for rank, word in enumerate(words) if word.is_new]
-    alive, waiting = alive.apart(_without(going, new), stale.waiting())
+    whole = _without(going, new)
+    alive, waiting = alive.apart(whole, stale.waiting())
+    alive, parted = alive.parted(whole)
+    stale.refuse_replaced(parted, new)
     alive, broken = _restart(alive, words)
     stale.wait(waiting, new)
     left = [one for one in held if one.terms not in [each.terms for each in going]]
@@ -112,7 +115,7 @@ def heal(account: Account | None, *, clean: bool = False) -> Healed:
         # A mesh of the same number of ranks follows the default group by its name.
         names = [one.terms.name if is_other or not one.terms.is_default else "" for one in left]
         stale.refuse(ended, dict(zip([one.group for one in left], names, strict=True)), origin)
-    ended = ended.more(broken)
+    ended = ended.more(broken).more(parted)
     if account is not None and (left or broken.kinds):
         shares += sharded.refuse(origin, [module for _, module in ended.fsdp])
     if any(terms.is_default for terms in lost):
@@ -180,8 +183,8 @@ def _with_default(held: Sequence[Held]) -> set[Any]:
 
 
 def _without(held: Sequence[Held], ranks: Collection[int]) -> set[Any]:
-    """Those groups that none of these ranks is a member of."""
-    return {one.group for one in held if not set(ranks) & set(one.terms.ranks)}
+    """Those groups that none of these ranks is a member of; None stands for the default one."""
+    return _with_default([one for one in held if not set(ranks) & set(one.terms.ranks)])
 
 
 def _tell(held: Sequence[Held]) -> None:

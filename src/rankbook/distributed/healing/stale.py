@@ -24,6 +24,7 @@ __all__ = [
     "refuse",
     "refuse_empty",
     "refuse_for_lack",
+    "refuse_replaced",
     "refused",
     "release",
     "wait",
@@ -101,6 +102,17 @@ _MAKE = {
 }
 
 
+def refuse_replaced(found: Found, new: Sequence[int]) -> None:
+    """Make modules say that new ranks have no part of them, and that none can be copied there.
+
+    Args:
+        found: Those modules.
+        new: The new ranks.
+    """
+    for one, called, make in _what_runs(found):
+        _refuse(one, f"{_replaced(new)} no part of this {called}: on all ranks, {make}")
+
+
 def refuse_empty(name: str, module: Any, path: str) -> None:
     """Make a sharded module without values say so when used."""
     parameters = module.parameters() if isinstance(module, nn.Module) else ()
@@ -117,13 +129,16 @@ def wait(found: Found, new: Sequence[int]) -> None:
     """
     if not found.kinds or not new:
         return  # if any wait, they do so since an earlier generation
-    ranks = ",".join(map(str, new))
-    verb = "was" if len(new) == 1 else "were"
-    have = "has" if len(new) == 1 else "have"
-    replaced = f"rank{'s' * (len(new) > 1)} {ranks} {verb} replaced and {have} no such"
     for module, called, how in _what_waits(found, new):
         if module not in _waiting:
-            _waiting[module] = _refuse(entrance(module), f"{replaced} {called}: {how}")
+            why = f"{_replaced(new)} no such {called}: {how}"
+            _waiting[module] = _refuse(entrance(module), why)
+
+
+def _replaced(new: Sequence[int]) -> str:
+    verb = "was" if len(new) == 1 else "were"
+    have = "has" if len(new) == 1 else "have"
+    return f"rank{'s' * (len(new) > 1)} {','.join(map(str, new))} {verb} replaced and {have}"
 
 
 def _what_waits(found: Found, new: Sequence[int]) -> Iterator[tuple[Any, str, str]]:

@@ -103,6 +103,16 @@ class Found:
         going = replace(self, ddp=ddp, fsdp=fsdp)
         return going, self.less(going)
 
+    def parted(self, groups: Collection[Any]) -> tuple[Found, Found]:
+        """Split off modules with a part on each rank that is never copied: the older FSDP's.
+
+        Args:
+            groups: Groups without a new rank, which leave such modules whole.
+        """
+        of_parts = [one for one in self.others if one[0] == "FullyShardedDataParallel"]
+        parted = Found(others=tuple(one for one in of_parts if not set(one[2]) <= set(groups)))
+        return replace(self, others=self.less(parted).others), parted
+
     def without(self, known: Collection[int]) -> Found:
         """This, without the other holders of groups that are among these, by identity."""
         return replace(self, others=tuple(one for one in self.others if id(one[1]) not in known))
@@ -203,7 +213,8 @@ def _others() -> Iterator[tuple[str, Any]]:
 def _groups_of_other(one: Any) -> tuple[Any, ...]:
     """The groups of another holder; None stands for the default one."""
     if hasattr(one, "process_group"):
-        return (one.process_group,)
+        held = {one.process_group, getattr(one, "_inter_node_pg", None)}  # FSDP's hybrid shards
+        return tuple(held - {None}) or (None,)
     return tuple({stage.group for stage in _stages(one)})
 
 
