@@ -199,6 +199,27 @@ seen.append(float(total))
     assert "reduce" in filled.left
 
 
+def test_groups_that_definitions_hold_are_those_of_a_filled_rank_too(four):
+    four.run("""
+class Metric:
+    everybody = dist.new_group()
+
+    def reduce(self, x, group=dist.new_group([2, 3])):
+        dist.all_reduce(x, group=self.everybody)
+        if rank > 1:
+            dist.all_reduce(x, group=group)
+
+def reduce(x, *, group=dist.new_group([0, 2])):
+    if rank % 2 == 0:
+        dist.all_reduce(x, group=group)
+""").raise_for_error()
+    kill(four)
+    filled = four.restart_ranks(from_rank=0)
+    assert not filled.left
+    seen = seen_after(four, "seen = torch.ones(1)\nMetric().reduce(seen)\nreduce(seen)")
+    assert [float(x) for x in seen.values()] == [12, 4, 12, 8]
+
+
 def test_filling_a_new_rank_runs_no_calls_of_earlier_cells(four, tmp_path):
     note = tmp_path / "calls"
     four.run(f"""

@@ -250,6 +250,7 @@ USES = [
     ("multiprocessing.process.BaseProcess", "_target", "distributed"),
     (C10D, "_get_default_store", "distributed"),
     (C10D, "_new_process_group_helper", "distributed"),
+    (C10D, "_new_group_with_tag", "distributed"),
     (C10D, "_register_process_group", "distributed"),
     (C10D, "_resolve_process_group", "distributed"),
     (C10D, "_set_pg_timeout", "distributed"),

@@ -25,6 +25,8 @@ class Holdings:
     """Modules, optimizers and loaders first; without what cells import and define."""
     groups: Mapping[str, str] = field(default_factory=dict)
     """By name of a variable, torch's name of the process group that it holds."""
+    kept: Mapping[str, str] = field(default_factory=dict)
+    """By place in a definition or a module, torch's name of the process group there."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ class Take(Request):
     """As :attr:`Copies.cells`, whose imports, functions and classes are run first."""
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """The names of the process groups that other ranks have in a variable, by its name."""
+    kept: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The same by place in a definition or a module."""
     op = "fill"
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+import types
 from importlib import import_module
 from pathlib import Path
 
@@ -23,7 +25,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
 from rankbook.distributed import copying, healing
-from rankbook.distributed.copying import places
+from rankbook.distributed.copying import kept, places
 from rankbook.distributed.copying.checkpoints import prefix_of
 from rankbook.distributed.healing.account import Terms
 from rankbook.errors import StaleGroupError
@@ -244,6 +246,53 @@ def test_functions_of_cells_look_names_up_where_they_are():
     assert here["f"]() == 20
     here["factor"] = 1
     assert here["f"]() == 2
+
+
+DEFINED = """
+import torch.distributed as dist
+
+class Metric:
+    group = dist.new_group([0])
+    other = 5
+
+    @classmethod
+    def reduce(cls, x, group=dist.new_group([0])):
+        return group
+
+def reduce(x, y=1, *, group=dist.new_group([0])):
+    return group
+"""
+
+
+def test_groups_of_definitions_and_modules_are_put_where_they_ran_again(monkeypatch):
+    module, names = types.ModuleType("of_a_user"), ["Metric", "reduce"]
+    monkeypatch.setitem(sys.modules, "of_a_user", module)
+    there = {"__name__": "__main__"}
+    exec(DEFINED, there)  # noqa: S102 - as a cell
+    exec("from torch.distributed import new_group\ngroup = new_group([0])", vars(module))  # noqa: S102
+    found = kept.find(there, names)
+    assert set(found) == {
+        "Metric.group",
+        "Metric.reduce(0)",
+        "reduce(group)",
+        "of_a_user:group",
+    }
+    by_name = {name: group for group, name in dist.distributed_c10d._world.pg_names.items()}
+    groups = {place: by_name[name] for place, name in found.items()}
+    here = {"__name__": "__main__"}
+    with kept.standing_in():
+        exec(DEFINED, here)  # noqa: S102
+        module.group = dist.new_group([0])
+        pairs = dist.new_subgroups(1)
+    assert dist.new_group([0]).size() == 1
+    for use in (dist.all_reduce, dist.broadcast_object_list, hash):
+        with pytest.raises(StaleGroupError, match="on this replaced rank alone: make it again"):
+            use(pairs[0]) if use is hash else use(torch.ones(1), group=pairs[0])
+    kept.put(here, names, groups)
+    assert here["Metric"].group is there["Metric"].group
+    assert here["Metric"].reduce(1) is there["Metric"].reduce(1)
+    assert here["reduce"](1) is there["reduce"](1)
+    assert module.group is groups["of_a_user:group"]
 
 
 def test_a_class_that_is_not_defined_there_is_named():

@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from rankbook.distributed import copying, healing
-from rankbook.distributed.copying import places
+from rankbook.distributed.copying import kept, places
 from rankbook.distributed.copying.places import group_named
 from rankbook.engine.context import Engine
 from rankbook.engine.jobs import Job
@@ -43,7 +43,8 @@ def holdings(job: Job, _request: GetHoldings) -> Holdings:
         name: next((at for at, kind in enumerate(_FIRST) if isinstance(value, kind)), len(_FIRST))
         for name, value in found.items()
     }
-    return Holdings(tuple(sorted(found, key=order.__getitem__)), _groups(job.engine))
+    held = kept.find(job.engine.namespace, definitions.names(job.engine.runner.cells))
+    return Holdings(tuple(sorted(found, key=order.__getitem__)), _groups(job.engine), held)
 
 
 @operation(Copy, on=MAIN)
@@ -69,7 +70,10 @@ def copy(job: Job, request: Copy) -> Copies:
 def take(job: Job, request: Take) -> Copies:
     """Set variables to another rank's, or none of them."""
     engine = job.engine
-    failed = dict(definitions.run(request.cells, engine.runner.shell))
+    with kept.standing_in():
+        failed = dict(definitions.run(request.cells, engine.runner.shell))
+    here = {place: _group_of_mine(names, request.source) for place, names in request.kept.items()}
+    kept.put(engine.namespace, definitions.names(request.cells), here)
     engine.runner.remember(request.cells)
     reason = copying.load(job.buffers[0], request.names, engine.namespace, request.source)
     if reason:

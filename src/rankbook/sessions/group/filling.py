@@ -97,16 +97,14 @@ def fill(members: Members, ranks: Collection[int], source: int, *, with_shards: 
     ranks = tuple(sorted(ranks))
     members.refuse_dead([source])
     others = sorted(set(members.living()) - set(ranks))
-    groups: dict[str, tuple[str, ...]] = {}
-    for holdings in _holdings(members, [source, *(rank for rank in others if rank != source)]):
-        for name, group in holdings.groups.items():
-            groups[name] = (*groups.get(name, ()), group)
+    held = _holdings(members, [source, *(rank for rank in others if rank != source)])
+    groups, kept = _by_name(one.groups for one in held), _by_name(one.kept for one in held)
     left: dict[str, str] = {}
     while True:
         copy = Copy(ranks, tuple(left), with_shards)
         copies, buffers = _ask(members, [source], copy)
         sent = copies[source]
-        take = Take(source, sent.names, sent.cells, groups)
+        take = Take(source, sent.names, sent.cells, groups, kept)
         taken, _ = _ask(members, ranks, take, buffers)
         failed = {} if not sent.names else _failed(taken.values())
         if not failed:
@@ -116,6 +114,15 @@ def fill(members: Members, ranks: Collection[int], source: int, *, with_shards: 
     differing = _differing(members, others, first.names)
     unlike = {name: why for name, why in first.left.items() if name not in sent.unbound}
     return Filled(ranks, source, first.names, {**left, **sent.left, **unlike}, differing)
+
+
+def _by_name(held: Iterable[Mapping[str, str]]) -> dict[str, tuple[str, ...]]:
+    """By name, the groups that ranks have under it, in the order of the ranks."""
+    found: dict[str, tuple[str, ...]] = {}
+    for of_rank in held:
+        for name, group in of_rank.items():
+            found[name] = (*found.get(name, ()), group)
+    return found
 
 
 def settle(members: Members) -> dict[int, Settled]:
