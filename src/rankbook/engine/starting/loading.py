@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import gc
+import os
+import select
 import sys
-from contextlib import suppress
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib import import_module
 
-__all__ = ["load"]
+__all__ = ["load", "load_unless_closed"]
+
+_CLOSED = getattr(select, "POLLRDHUP", 0)
+"""Asks to be told that the other end of a socket is closed; that of a pipe is told anyway."""
 
 
 def load() -> None:
@@ -18,6 +25,38 @@ def load() -> None:
     _import_with_torch()
     # Keep the collector from touching (and so copying) pages that the engines share.
     gc.freeze()
+
+
+def load_unless_closed(lifeline: int) -> None:
+    """Do the same, and end this process as soon as the other end of a descriptor is closed.
+
+    The imports take seconds, on a busy machine or from a slow disk many, and who has given up must
+    not wait for them.
+    """
+    with _ending_with(lifeline):
+        load()
+
+
+@contextmanager
+def _ending_with(lifeline: int) -> Iterator[None]:
+    stop_r, stop_w = os.pipe()
+    poll = select.poll()
+    poll.register(lifeline, _CLOSED)  # nothing is read: what has been written is for later
+    poll.register(stop_r, select.POLLIN)
+
+    def watch() -> None:
+        if any(fd == lifeline for fd, _ in poll.poll()):
+            os._exit(0)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        os.write(stop_w, b"\0")
+        thread.join()
+        os.close(stop_r)
+        os.close(stop_w)
 
 
 def _import_without_torch() -> None:

@@ -27,7 +27,7 @@ def main() -> None:
         return
     from rankbook.engine.starting import files, loading, lookout, server
 
-    loading.load()
+    loading.load_unless_closed(0)
     server.Server(lookout.PATIENCE).serve()
     files.remove_all()
     os._exit(0)

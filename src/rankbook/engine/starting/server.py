@@ -40,7 +40,7 @@ from typing import Any
 from rankbook.engine.cells.tail import LOG_VARIABLE
 from rankbook.engine.processes import orphans
 from rankbook.engine.starting import files
-from rankbook.engine.starting.loading import load
+from rankbook.engine.starting.loading import load_unless_closed
 from rankbook.engine.starting.lookout import Lookout
 
 __all__ = ["Server", "main", "run_engine", "tell"]
@@ -56,7 +56,7 @@ _PR_SET_PDEATHSIG = 1
 
 def main() -> None:
     """Import what engines need, then serve until stdin closes."""
-    load()
+    load_unless_closed(0)
     Server().serve()
     os._exit(0)  # unloading torch would take a third of a second
 
