@@ -239,7 +239,7 @@ def _refuse_contradictions(args: Namespace) -> None:
 def _offer_kept() -> None:
     """Name the kept clusters that no notebook uses; none is joined automatically."""
     for kept in api.clusters():
-        if kept.users == ():  # None: it is on another host
+        if kept.users == ():  # None: unknown
             print(f"Kept: {_described(kept)}. %dist_init --cluster-id {kept.name} joins it.")
 
 
@@ -249,7 +249,7 @@ def _described(kept: Kept) -> str:
     text = (
         f"{kept.name} on {kept.host}: {plural(kept.ranks, 'rank')} of {kept.where}, since {since}"
     )
-    if kept.users is None:  # only its keeper, on that host, knows
+    if kept.users is None:  # only its keeper knows
         return text
     return f"{text}, used by {' and '.join(kept.users) or 'nobody'}"
 

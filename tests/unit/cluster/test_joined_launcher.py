@@ -1,5 +1,6 @@
 """What a launcher does in a cluster that somebody else has started."""
 
+import itertools
 import signal
 from types import SimpleNamespace
 
@@ -45,7 +46,9 @@ def join(tmp_path, monkeypatch):
     def start(keeper, listed=(0, 1, 2)):
         path = tmp_path / "ipcontroller-x-client.json"
         path.touch()
-        client = SimpleNamespace(ids=list(listed), close=lambda **_: None)
+        client = listed
+        if not isinstance(listed, Announcing):
+            client = SimpleNamespace(ids=list(listed), close=lambda **_: None)
         monkeypatch.setattr(joined.ipyparallel, "Client", lambda *_, **__: client)
         monkeypatch.setattr(kept, "find", lambda _: keeper)
         launcher = joined.JoinedLauncher(connection_file=path)
@@ -65,6 +68,33 @@ def test_engines_are_added_in_a_kept_cluster_while_something_can_fork_them(
     launcher = join(keeper)
     assert launcher.can_add == launcher.can_replace == can_add
     assert ("%dist_shutdown" in launcher.instead) == instead
+
+
+class Announcing:
+    """A client to which the controller announces one engine after the other."""
+
+    def __init__(self, engines):
+        self._coming = iter(engines)
+        self._there = []
+
+    @property
+    def ids(self):
+        self._there += list(itertools.islice(self._coming, 1))
+        return self._there
+
+    def close(self, **_):
+        pass
+
+
+def test_a_cluster_that_has_just_been_started_is_joined_when_all_its_engines_are_announced(
+    join, monkeypatch
+):
+    launcher = join(Keeper(living=[0, 1, 2]), Announcing([0, 1, 2]))
+    assert launcher.client.ids == [0, 1, 2]
+    # An engine that the controller has given up keeps nobody out.
+    monkeypatch.setattr(joined, "ANNOUNCED", 0.1)
+    launcher = join(Keeper(living=[0, 1, 2]), Announcing([0, 1]))
+    assert launcher.client.ids == [0, 1]
 
 
 def test_the_ends_of_engines_are_reported_first_those_from_before(join, monkeypatch):

@@ -7,6 +7,7 @@ import os
 import socket
 import stat
 import threading
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -137,6 +138,44 @@ def test_engines_are_added_and_killed_by_commands_to_the_process_that_forks(clus
     assert kept.ranks == 4
     assert kept.users == (f"pid {os.getpid()} in {Path.cwd()}",)
     user.close()
+
+
+@pytest.fixture
+def silent(tmp_path):
+    """The note of a keeper that is stopped: connections to it are accepted by the system alone."""
+    kept = Kept("x", socket.gethostname(), 2, "the local cluster", 0.0, 1.0)
+    note = tmp_path / "kept-x.json"
+    note.write_text(json.dumps({"kept": asdict(kept), "socket": str(tmp_path / "s")}))
+    with socket.socket(socket.AF_UNIX) as door:
+        door.bind(str(tmp_path / "s"))
+        door.listen()
+        yield note
+
+
+def test_a_keeper_that_is_silent_for_a_while_is_listed_as_it_has_noted_itself(silent, monkeypatch):
+    monkeypatch.setattr(module, "ANSWER", 0.1)
+    [kept] = all_kept([silent.parent])
+    assert (kept.name, kept.ranks, kept.users) == ("x", 2, None)
+    user = User(silent)
+    with pytest.raises(ClusterError, match="does not answer: try again"):
+        user.follow()
+    user.close()
+
+
+def test_the_note_of_a_keeper_that_has_ended_is_removed(silent):
+    Path(json.loads(silent.read_text())["socket"]).unlink()
+    assert all_kept([silent.parent]) == []
+    assert not silent.exists()
+    assert module.find(silent.with_name("ipcontroller-x-client.json")) is None
+
+
+def test_the_note_of_a_keeper_that_was_killed_is_removed(silent):
+    door = silent.with_name("t")
+    with socket.socket(socket.AF_UNIX) as killed:
+        killed.bind(str(door))  # its socket stays where it is, and nobody listens
+    silent.write_text(silent.read_text().replace(str(silent.with_name("s")), str(door)))
+    assert all_kept([silent.parent]) == []
+    assert not silent.exists()
 
 
 def test_when_the_process_that_forks_has_ended_nothing_is_added(cluster):

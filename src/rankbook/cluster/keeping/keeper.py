@@ -101,8 +101,11 @@ class Keeper:
         self._door.listen()
         self._selector.register(self._door, selectors.EVENT_READ)
         text = json.dumps({"kept": asdict(kept), "socket": f"{self._folder}/socket"})
-        with os.fdopen(os.open(note, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        # At once, over the note of a keeper that this one replaces: others may read it meanwhile.
+        part = note.with_suffix(".part")
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             file.write(text)
+        part.replace(note)
 
     def run(self) -> None:
         """Serve until the cluster is no longer needed, then let go of it."""

@@ -19,13 +19,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from rankbook import folders
 from rankbook.cluster.keeping.held import Holding
 from rankbook.cluster.processes import isolated
 from rankbook.errors import ClusterError
 
 __all__ = ["Follower", "Kept", "User", "all_kept", "find", "keep"]
 
-_ANSWER = 5.0
+ANSWER = 5.0
 """Seconds for a keeper to answer."""
 
 _END = 20.0
@@ -48,7 +49,11 @@ class Kept:
     hours: float
     """Hours after which it ends if no notebook uses it and no cell runs."""
     users: tuple[str, ...] | None = None
-    """Its users: pids and folders of notebooks' kernels. None where only its host knows."""
+    """Its users: pids and folders of notebooks' kernels. None where they are unknown."""
+
+
+class _GoneError(ClusterError):
+    """A keeper has ended. One that does not answer may only be stopped, or its machine busy."""
 
 
 def keep(kept: Kept, connection_file: Path, holding: Holding) -> User:
@@ -106,7 +111,11 @@ class User:
     def __init__(self, note: Path) -> None:
         self.note = note
         self._socket = _connected(note)
-        _send(self._socket, {"use": f"pid {os.getpid()} in {Path.cwd()}"})
+        try:
+            _send(self._socket, {"use": f"pid {os.getpid()} in {folders.here() or '/'}"})
+        except BaseException:
+            self.close()
+            raise
 
     def follow(self) -> Follower:
         """Follow the fate of the engines from now on.
@@ -171,8 +180,8 @@ class User:
 def all_kept(folders: Sequence[Path]) -> list[Kept]:
     """The kept clusters that are noted in some folders ``security``, oldest first.
 
-    Clusters of other hosts are as their keepers noted them. On this host, notes of keepers that are
-    gone are removed.
+    Those of other hosts, or whose keepers do not answer, are as these noted them. On this host,
+    notes of keepers that are gone are removed.
     """
     found = []
     for note in sorted(path for folder in folders for path in folder.glob("kept-*.json")):
@@ -183,20 +192,26 @@ def all_kept(folders: Sequence[Path]) -> list[Kept]:
         if kept.host == socket.gethostname():
             try:
                 kept = _ask_users(note, kept)
-            except ClusterError:
+            except _GoneError:
                 note.unlink(missing_ok=True)
                 continue
+            except ClusterError:  # it may answer later
+                pass
         found.append(kept)
     return sorted(found, key=lambda each: each.since)
 
 
 def find(connection_file: Path) -> User | None:
-    """Use a kept cluster, found by its connection file for clients; None if it is not kept."""
+    """Use a kept cluster, found by its connection file for clients; None if it is not kept.
+
+    Raises:
+        ClusterError: Its keeper does not answer.
+    """
     name = connection_file.name.removeprefix("ipcontroller-").removesuffix("-client.json")
     note = _note(connection_file, name)
     if not note.exists():
         return None
-    with suppress(ClusterError):
+    with suppress(_GoneError):
         return User(note)
     return None
 
@@ -212,7 +227,11 @@ class Follower:
     """
 
     def __init__(self, connection: socket.socket) -> None:
-        self.state = _ask(connection, {"follow": True})
+        try:
+            self.state = _ask(connection, {"follow": True})
+        except BaseException:
+            connection.close()
+            raise
         """The initial state; :mod:`rankbook.cluster.keeping.keeper` describes it."""
         connection.settimeout(None)
         self._socket = connection
@@ -237,13 +256,20 @@ def _ask_users(note: Path, kept: Kept) -> Kept:
 
 def _connected(note: Path) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX)
-    connection.settimeout(_ANSWER)
+    connection.settimeout(ANSWER)
     try:
         connection.connect(json.loads(note.read_text())["socket"])
     except (OSError, ValueError, KeyError) as error:
         connection.close()
-        raise ClusterError("The cluster's keeper is gone.") from error
+        raise _problem(error) from error
     return connection
+
+
+def _problem(error: Exception) -> ClusterError:
+    """The meaning of an error of a connection: its keeper has ended, or is only silent."""
+    if isinstance(error, (FileNotFoundError, ConnectionError)):
+        return _GoneError("The cluster's keeper is gone.")
+    return ClusterError("The keeper of this kept cluster does not answer: try again.")
 
 
 def _ask(connection: socket.socket, message: dict[str, Any]) -> dict[str, Any]:
@@ -254,10 +280,10 @@ def _ask(connection: socket.socket, message: dict[str, Any]) -> dict[str, Any]:
         # Byte by byte: later data is not for this reader.
         while not answer.endswith(b"\n"):
             if not (byte := connection.recv(1)):
-                raise ClusterError("The cluster's keeper is gone.")
+                raise ConnectionResetError
             answer += byte
     except OSError as error:
-        raise ClusterError("The cluster's keeper does not answer.") from error
+        raise _problem(error) from error
     reply: dict[str, Any] = json.loads(answer)
     return reply
 
@@ -266,7 +292,7 @@ def _send(connection: socket.socket, message: dict[str, Any]) -> None:
     try:
         connection.sendall(json.dumps(message).encode() + b"\n")
     except OSError as error:
-        raise ClusterError("The cluster's keeper is gone.") from error
+        raise _problem(error) from error
 
 
 def _note(connection_file: Path, name: str) -> Path:

@@ -35,6 +35,9 @@ _INSTEAD_IN_KEPT = (
     "%dist_init --keep."
 )
 
+ANNOUNCED = 5.0
+"""Seconds for the controller to announce living engines: it does so at their second heartbeat."""
+
 _CONNECT_TIMEOUT = 10.0
 """Seconds for the controller to answer a client."""
 
@@ -102,7 +105,7 @@ class JoinedLauncher(Launcher):
         try:
             if self._is_used:
                 self._use_keeper()
-            self._refuse_none()
+            self._await_engines()
         except BaseException:
             self.leave()
             client.close(linger=0)
@@ -114,19 +117,26 @@ class JoinedLauncher(Launcher):
         user = kept.find(self._path)
         if user is None:
             return False
-        self._followed = user.follow()
+        try:
+            self._followed = user.follow()
+        except ClusterError:
+            user.close()
+            raise
         self.user, self.instead = user, _INSTEAD_IN_KEPT
         self._forkers = self._followed.state["forkers"]
         self._living = set(self._followed.state["living"])
         return True
 
-    def _refuse_none(self) -> None:
+    def _await_engines(self) -> None:
         """Raise if there are no engines; in a kept cluster that has lost all, start as many."""
+        patience = ANNOUNCED
         if self._followed is not None and not self._living and self.can_add:
-            new = self.add(self._followed.state["size"])
-            until = time.monotonic() + self.timeout
-            while not new <= set(self.client.ids) and time.monotonic() < until:
-                time.sleep(0.02)
+            self.add(self._followed.state["size"])
+            patience = self.timeout
+        until = time.monotonic() + patience
+        # Those that the controller does not announce in time are taken for ended.
+        while not self._living <= set(self.client.ids) and time.monotonic() < until:
+            time.sleep(0.02)
         if not self.client.ids:
             raise ClusterError("The cluster has no engines: start some, then join again.")
 
