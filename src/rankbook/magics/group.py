@@ -256,7 +256,8 @@ def _described(kept: Kept) -> str:
 
 def _tell_of_idle_nodes(session: Session) -> None:
     """Say that an allocation has more nodes than the ranks use."""
-    used = len({state.host for state in session.states()}) if slurm.own_nodes() > 1 else 0
+    is_spread = slurm.own_nodes() > 1 and slurm.is_in_job()
+    used = len({state.host for state in session.states()}) if is_spread else 0
     if 0 < used < slurm.own_nodes():
         idle = slurm.own_nodes() - used
         print(

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from rankbook.cluster.hosts import slurm
+from rankbook.cluster.hosts import sbatch, slurm
 from rankbook.cluster.hosts.slurm import JobState
 from rankbook.errors import ClusterError, InputError
 
@@ -98,3 +98,50 @@ def test_a_program_that_is_not_there_is_named(monkeypatch):
 def test_what_describes_the_notebooks_own_job_is_not_passed_on_to_others():
     env = {"SLURM_JOB_ID": "8", "SLURM_NTASKS": "4", "SLURM_CONF": "/etc/x", "HOME": "/root"}
     assert slurm.without_job(env) == {"SLURM_CONF": "/etc/x", "HOME": "/root"}
+
+
+@pytest.mark.parametrize(
+    ("option", "line"),
+    [
+        ("--gres=gpu:a100:4,tmpfs:10G", "--gres=gpu:a100:4,tmpfs:10G"),
+        ("--nodelist=n[1-4,7]", "--nodelist=n[1-4,7]"),
+        ("--exclusive", "--exclusive"),
+        ("-p gpu", "-p gpu"),
+        ("-C a b", '-C "a b"'),
+        ("--constraint=a&b|c", '--constraint="a&b|c"'),
+        ("--comment=it's", '--comment="it\'s"'),
+        ("--comment=x #1", '--comment="x #1"'),
+        ('--comment=a "b" \\', '--comment="a \\"b\\" \\\\"'),
+        ("--comment=a=b c", '--comment="a=b c"'),
+    ],
+)
+def test_an_option_means_the_same_to_sbatch_in_a_job_script(option, line):
+    assert sbatch.quoted(option) == line
+
+
+@pytest.mark.parametrize(
+    ("squeue", "is_in_job"),
+    [
+        ("echo 'RUNNING|None|N/A'", True),
+        ("echo 'COMPLETED|None|N/A'", False),
+        ("echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1", False),
+        ("echo 'Unable to contact slurm controller' >&2; exit 1", True),
+    ],
+)
+def test_a_job_that_has_ended_is_not_the_notebooks_although_its_variables_are_left(
+    monkeypatch, tmp_path, squeue, is_in_job
+):
+    (tmp_path / "squeue").write_text(f"#!/bin/sh\n{squeue}\n")
+    (tmp_path / "squeue").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setenv("SLURM_JOB_ID", "8")
+    assert slurm.is_in_job() == is_in_job
+    monkeypatch.delenv("SLURM_JOB_ID")
+    assert not slurm.is_in_job()
+
+
+@pytest.mark.parametrize(("told", "nodes"), [("2", 2), ("", 1), ("x", 1)])
+def test_the_number_of_nodes_is_read_as_slurm_gives_it(monkeypatch, told, nodes):
+    monkeypatch.setenv("SLURM_JOB_ID", "8")
+    monkeypatch.setenv("SLURM_JOB_NUM_NODES", told)
+    assert slurm.own_nodes() == nodes

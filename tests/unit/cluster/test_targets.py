@@ -23,6 +23,7 @@ from rankbook.errors import InputError
         ("[fd00::1]:2", None, [("fd00::1", 2)]),
         ("[fd00::1]", None, [("fd00::1", 1)]),
         ("me@[fe80::1%eth0]:2", None, [("me@fe80::1%eth0", 2)]),
+        ("[fe80::1%br-lan.7]", None, [("fe80::1%br-lan.7", 1)]),
         ("ålpha:2,gpu_node.site", None, [("ålpha", 2), ("gpu_node.site", 1)]),
         ({"alpha": 2, "beta": 1}, None, [("alpha", 2), ("beta", 1)]),
         (["alpha", "beta"], 2, [("alpha", 1), ("beta", 1)]),

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from rankbook.errors import InputError
 
-__all__ = ["JobOptions", "name_of", "number", "read", "value_of"]
+__all__ = ["JobOptions", "name_of", "number", "quoted", "read", "value_of"]
 
 JobOptions: TypeAlias = "str | Mapping[str, object] | bool"
 """``"partition=gpu exclusive"``, ``{"partition": "gpu", "exclusive": True}``, or True for none."""
@@ -91,6 +91,19 @@ def _all(asked: JobOptions) -> Iterable[str]:
         if is_open and words and not words[0].startswith("-") and "=" not in words[0]:
             word += f"{'=' if word.startswith('--') else ' '}{words.pop(0)}"
         yield word if word.startswith("-") else f"--{word}"
+
+
+_PLAIN = re.compile(r"[\w.,:/+@%=*\[\]-]*")
+"""A value that means the same in a job script with and without quotation marks."""
+
+
+def quoted(option: str) -> str:
+    """An option as a line of a job script has it, where quotes, spaces and ``#`` have a meaning."""
+    match = re.fullmatch(r"(-\w |--[^=]*=)(.*)", option)
+    if match is None or _PLAIN.fullmatch(match[2]):
+        return option
+    escaped = re.sub(r'(["\\])', r"\\\1", match[2])
+    return f'{match[1]}"{escaped}"'
 
 
 def name_of(option: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rankbook.cluster.hosts.addresses import address_to
-from rankbook.errors import ClusterError, InputError
+from rankbook.errors import ClusterError, InputError, RankbookError
 
 __all__ = [
     "JobState",
@@ -18,6 +18,7 @@ __all__ = [
     "addresses",
     "ask",
     "end_of",
+    "is_in_job",
     "job_state",
     "missing",
     "node_address",
@@ -40,9 +41,18 @@ def own_job() -> str:
     return os.environ.get("SLURM_JOB_ID", "")
 
 
+def is_in_job() -> bool:
+    """Whether that allocation still exists: the variable may be left from a job that has ended."""
+    try:
+        return bool(own_job()) and job_state(own_job()).is_alive
+    except RankbookError:  # Slurm does not say
+        return True
+
+
 def own_nodes() -> int:
     """Number of nodes of that job; 1 if there is none."""
-    return int(os.environ.get("SLURM_JOB_NUM_NODES", "1")) if own_job() else 1
+    nodes = os.environ.get("SLURM_JOB_NUM_NODES", "") if own_job() else ""
+    return int(nodes) if nodes.isdigit() else 1
 
 
 def own_tasks() -> int | None:
@@ -53,6 +63,7 @@ def own_tasks() -> int | None:
 
 _NEVER = {
     "BadConstraints": "no node has all that is asked for",
+    "DependencyNeverSatisfied": "the job that it depends on has not ended as asked for",
     "PartitionConfig": "the partition does not have, or does not allow, so many CPUs",
     "PartitionNodeLimit": "the partition does not have, or does not allow, so many nodes",
     "PartitionTimeLimit": "the partition does not allow so much time",

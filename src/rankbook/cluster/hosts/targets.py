@@ -115,7 +115,7 @@ _MOST = 1024
 """The most ranks on one host: more must be a typing error, and would bring the host down."""
 
 _NAME = r"[^-\s@:/,\[\]][^\s@:/,\[\]]*"
-_HOST = re.compile(rf"({_NAME}@)?({_NAME}|[\w.]*:[\w.:]*(%\w+)?)")
+_HOST = re.compile(rf"({_NAME}@)?({_NAME}|[\w.]*:[\w.:]*(%[\w.-]+)?)")
 """A name or an address, also IPv6, with or without a user."""
 
 _SEATS = re.compile(r"(?P<name>.*[^:]):(?P<seats>\d+)")

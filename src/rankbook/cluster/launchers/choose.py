@@ -54,7 +54,7 @@ def elsewhere(target: Target, python: str | None, address: str, gpus: str) -> Fa
         from rankbook.cluster.hosts import slurm
         from rankbook.cluster.launchers.slurm import AllocationLauncher, JobLauncher
 
-        kind = AllocationLauncher if slurm.own_job() else JobLauncher
+        kind = AllocationLauncher if slurm.is_in_job() else JobLauncher
         return kind(target, python, gpus, address)
     from rankbook.cluster.launchers.mpi import MPILauncher
 

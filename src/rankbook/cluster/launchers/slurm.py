@@ -7,7 +7,6 @@ starts from here: its standard input and output reach the node, as those of ``ss
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import socket
 import time
@@ -15,7 +14,7 @@ from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from rankbook.cluster.hosts import slurm
+from rankbook.cluster.hosts import sbatch, slurm
 from rankbook.cluster.hosts.addresses import address_to
 from rankbook.cluster.hosts.targets import Slurm, shares
 from rankbook.cluster.launchers.host import REMOTE_MODULE, Host, seats_to_fill
@@ -38,9 +37,10 @@ _SCRIPT = """#!/bin/bash
 #SBATCH --job-name={name}
 #SBATCH --output=/dev/null
 #SBATCH --ntasks={n}
+#SBATCH --no-requeue
 {options}
-# rankbook starts its ranks in steps of this job. The job ends with the notebook, or when the
-# notebook's controller has not been there for most of a minute.
+# rankbook starts its ranks in steps of this job, which it would lose if it were requeued. It ends
+# with the notebook, or when the notebook's controller has not been there for most of a minute.
 missed=0
 while [ $missed -lt 4 ]; do
     sleep 10
@@ -69,7 +69,7 @@ class _StepLauncher(HostsLauncher):
     ) -> None:
         super().__init__(asked.nproc, python, gpus, address)
         self._asked = asked
-        self.job = slurm.own_job()
+        self.job = ""
 
     def reach_again(self, host: Host) -> Host:
         """Start another step on a node."""
@@ -196,7 +196,7 @@ class JobLauncher(_StepLauncher):
             options.insert(0, f"--nodes={asked.nodes}")
             if not any("--ntasks-per-node" in option for option in options):
                 options.insert(1, f"--ntasks-per-node={-(-asked.nproc // asked.nodes)}")
-        lines = "".join(f"#SBATCH {_quoted(option)}\n" for option in options)
+        lines = "".join(f"#SBATCH {sbatch.quoted(option)}\n" for option in options)
         return _SCRIPT.format(
             name=self._name, n=asked.nproc, options=lines, address=address, port=port
         )
@@ -235,7 +235,16 @@ class JobLauncher(_StepLauncher):
 
 
 class AllocationLauncher(_StepLauncher):
-    """Uses the allocation that the notebook is in."""
+    """Uses the allocation that the notebook is in.
+
+    Its arguments are those of a launcher that submits a job.
+    """
+
+    def __init__(
+        self, asked: Slurm, python: str | None = None, gpus: str = "", address: str = ""
+    ) -> None:
+        super().__init__(asked, python, gpus, address)
+        self.job = slurm.own_job()
 
     def describe(self) -> str:
         """By the job."""
@@ -264,9 +273,3 @@ class AllocationLauncher(_StepLauncher):
             if host.hello["host"] != socket.gethostname():
                 return address_to(slurm.node_address(host.name))
         return address_to(slurm.node_address(self.hosts[0].name))
-
-
-def _quoted(option: str) -> str:
-    """An option as a line of a job script has it: with quotation marks around spaces."""
-    name, equals, value = option.partition("=")
-    return f'{name}="{value}"' if equals and re.search(r"\s", value) else option

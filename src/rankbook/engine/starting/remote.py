@@ -43,7 +43,8 @@ def _say_hello() -> None:
         "python": sys.version.split()[0],
         "rankbook": __version__,
     }
-    os.write(1, json.dumps(hello).encode() + b"\n")
+    # On a line of its own, whatever the login script has printed without ending its line.
+    os.write(1, b"\n" + json.dumps(hello).encode() + b"\n")
 
 
 if __name__ == "__main__":
