@@ -6,6 +6,7 @@ import os
 import re
 import stat
 import subprocess
+import sys
 import time
 from contextlib import suppress
 
@@ -84,6 +85,36 @@ def test_ssh_says_in_one_line_why_a_host_cannot_serve(failing, line, reason):
     said, took = failing.refused(f"%dist_init gloo --ssh {line}")
     assert reason in said
     assert took < 5
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("exit 3", "the login shell or Python there ended with exit code 3 and printed nothing"),
+        ("echo This account is not available.; exit 1", "This account is not available"),
+    ],
+)
+def test_a_python_that_ends_without_a_reason_gives_the_one_of_its_shell(
+    failing, tmp_path, script, reason
+):
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\n{script}\n")
+    python.chmod(0o755)
+    said, took = failing.refused(f"%dist_init gloo --ssh alpha:1 --python {python}")
+    assert said == f"UsageError: ssh alpha: {reason}."
+    assert took < 5
+
+
+def test_a_login_script_that_prints_is_passed_over(notebook, tmp_path):
+    python = tmp_path / "python"
+    python.write_text(
+        "#!/bin/sh\necho '{\"event\": 1}'\necho '[]'\nprintf 'Modules are loaded.'\n"
+        f'exec {sys.executable} "$@"\n'
+    )
+    python.chmod(0o755)
+    notebook.ok(f"%dist_init gloo --ssh alpha:1 --python {python} --no-dashboard")
+    assert "1.0" in notebook.ok("%%dist\nprint(1.0)")
+    notebook.ok("%dist_shutdown")
 
 
 def test_a_python_without_rankbook_there_is_one_line_with_what_to_do(failing, tmp_path):

@@ -48,6 +48,8 @@ def test_hosts_and_their_numbers_of_ranks(hosts, nproc, read):
         ({"ssh": "alpha/beta"}, "is not a host"),
         ({"ssh": "alpha:4 beta:4"}, "is not a host"),
         ({"ssh": "[fd00::1]:x"}, "is not a host"),
+        ({"ssh": "fd00::1:2"}, "write an IPv6 address in brackets, --ssh [fd00::1:2]:4"),
+        ({"ssh": "me@fe80::1%eth0"}, "write an IPv6 address in brackets"),
         ({"ssh": "alpha:99999999999"}, "each host has 1 to 1024"),
         ({"ssh": 4}, "4 are not hosts"),
         ({"ssh": b"alpha"}, "are not hosts"),

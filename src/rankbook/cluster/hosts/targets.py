@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -183,6 +184,8 @@ def _pairs(asked: Hosts, option: str) -> Iterable[tuple[str, int | None]]:
         raise InputError(f"{asked!r} are not hosts: {option} alpha:4,beta:4.")
     words = asked.split(",") if isinstance(asked, str) else list(asked)
     for word in (str(word).strip() for word in words):
+        if _is_ipv6(word):  # whose last part would be a number of ranks
+            raise InputError(f"{word}: write an IPv6 address in brackets, {option} [{word}]:4.")
         if match := _SEATS.fullmatch(word):
             yield _plain(match["name"]), int(match["seats"])
         elif word.endswith(":") or (":" in word and "[" not in word):
@@ -191,6 +194,13 @@ def _pairs(asked: Hosts, option: str) -> Iterable[tuple[str, int | None]]:
             )
         else:
             yield _plain(word), None
+
+
+def _is_ipv6(word: str) -> bool:
+    try:
+        return ipaddress.ip_address(word.rpartition("@")[2]).version == 6  # noqa: PLR2004
+    except ValueError:
+        return False
 
 
 def _plain(name: str) -> str:

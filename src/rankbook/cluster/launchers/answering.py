@@ -130,7 +130,8 @@ class AnsweringLauncher(FarLauncher):
             try:
                 event = json.loads(line)
                 kind = event["event"]
-            except (ValueError, TypeError, KeyError):  # a login script printed something
+            except (ValueError, TypeError, KeyError):
+                host.printed = line.decode(errors="replace").strip() or host.printed
                 continue
             if kind == "hello":
                 host.hello = event

@@ -35,6 +35,8 @@ class Host:
         self._command, self._env = list(command), env
         self.process = WarmProcess(command, env)
         self.hello: dict[str, Any] = {}
+        self.printed = ""
+        """The last line that something else than our process has printed: a login script."""
         self.pongs: queue.Queue[None] = queue.Queue()
         self.engines: set[int] = set()
         """Engines that live, or are being started."""

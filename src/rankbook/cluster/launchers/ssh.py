@@ -10,15 +10,24 @@ from rankbook.cluster.hosts.addresses import is_loopback, seen_from
 from rankbook.cluster.launchers.host import REMOTE_MODULE, Host
 from rankbook.cluster.launchers.hosts import HostsLauncher
 from rankbook.errors import ClusterError
+from rankbook.words import how_ended
 
 __all__ = ["SSHLauncher"]
 
-_OPTIONS = ("-T", "-x", "-oBatchMode=yes", "-oConnectTimeout=3", "-oConnectionAttempts=1")
-"""No terminal, no interactive questions, and no long wait for a host that is off."""
+_OPTIONS = (
+    *("-T", "-x", "-oBatchMode=yes", "-oLogLevel=ERROR"),
+    *("-oConnectTimeout=3", "-oConnectionAttempts=1"),
+)
+"""No terminal, no interactive questions, no banner among its errors, and no long wait for a host
+that is off."""
+
+_FAILED = 255
+"""The exit code with which ssh itself fails; others are those of what it has run there."""
 
 _HINTS = {
     "Host key verification failed": "run `ssh {host}` once in a terminal to accept its key",
     "Permission denied": "`ssh {host}` must work without a password",
+    "Invalid argument": "an address that begins with fe80 needs its interface, [fe80::1%eth0]",
 }
 
 
@@ -68,11 +77,15 @@ class SSHLauncher(HostsLauncher):
         return next((address for address in found if not is_loopback(address)), found[0])
 
     def why_it_ended(self, host: Host) -> str:
-        """By ssh's own last line, and what to do about it."""
-        errors = host.process.errors()
-        line = (
-            errors[-1].removeprefix("ssh: ").rstrip(".") if errors else "the connection was closed"
-        )
+        """By ssh's own last line, or that of the host, and what to do about it."""
+        said = host.process.errors() or ([host.printed] if host.printed and not host.hello else [])
+        status = host.process.process.poll()
+        if said:
+            line = said[-1].removeprefix("ssh: ").rstrip(".")
+        elif status is None or not 0 <= status < _FAILED:
+            line = "the connection was closed"
+        else:
+            line = f"the login shell or Python there {how_ended(status)} and printed nothing"
         hint = next((hint for phrase, hint in _HINTS.items() if phrase in line), "")
         return f"ssh {host.name}: {line}" + (f": {hint.format(host=host.name)}" if hint else "")
 
