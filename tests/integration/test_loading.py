@@ -1,7 +1,8 @@
-"""A process that imports what engines need ends at once when it is given up meanwhile."""
+"""A process that imports what engines need listens meanwhile, and ends when it is given up."""
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -31,26 +32,44 @@ def sockets():
         yield ours, theirs.fileno()
 
 
+@contextmanager
+def importing(module, stdin, folder):
+    """A process that has begun to import torch, which takes its time."""
+    begun = folder / "begun"
+    (folder / "torch.py").write_text(NEVER.format(begun=str(begun)))
+    paths = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+    with subprocess.Popen(
+        [sys.executable, "-m", module],
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": paths},
+    ) as process:
+        try:
+            while not begun.exists():
+                assert process.stdout.readline()
+            yield process
+        finally:
+            process.kill()
+
+
 @pytest.mark.parametrize("lifeline", [pipe, sockets])
 @pytest.mark.parametrize("module", FORKS_ENGINES)
 def test_it_ends_while_an_import_still_takes_its_time(module, lifeline, tmp_path):
-    begun = tmp_path / "begun"
-    (tmp_path / "torch.py").write_text(NEVER.format(begun=str(begun)))
-    paths = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
-    with (
-        lifeline() as (ours, theirs),
-        subprocess.Popen(
-            [sys.executable, "-m", module],
-            stdin=theirs,
-            stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": paths},
-        ) as process,
-    ):
-        while not begun.exists():
-            assert process.stdout.readline()
+    with lifeline() as (ours, theirs), importing(module, theirs, tmp_path) as process:
         with ours:
             pass
-        try:
-            assert process.wait(5) == 0
-        finally:
-            process.kill()
+        assert process.wait(5) == 0
+
+
+def test_it_says_whether_engines_will_reach_the_notebook_before_they_are_there(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        port = door.getsockname()[1]
+    fork = {"fork": 1, "first": 0}
+    module = "rankbook.engine.starting.remote"
+    with importing(module, subprocess.PIPE, tmp_path) as process:
+        for command in ({"ping": True}, {"reach": ["127.0.0.1", port], **fork}):
+            process.stdin.write(json.dumps(command).encode() + b"\n")
+        process.stdin.close()
+        events = [json.loads(line) for line in process.stdout if line.strip()]
+    assert [event["event"] for event in events] == ["pong", "reached"]
+    assert events[1]["problem"] == "Connection refused"

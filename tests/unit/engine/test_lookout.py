@@ -75,7 +75,11 @@ def test_why_the_controller_is_not_reached_is_returned(controller):
 
 
 def test_a_process_that_hears_nothing_ends():
-    code = "from rankbook.engine.starting.server import Server\nServer(0.1).serve()\nprint('ended')"
+    code = (
+        "from rankbook.engine.starting.lookout import Lookout\n"
+        "from rankbook.engine.starting.server import Server\n"
+        "Server(Lookout(0.1)).serve()\nprint('ended')"
+    )
     read, write = os.pipe()  # open, and nothing comes
     try:
         done = subprocess.run(

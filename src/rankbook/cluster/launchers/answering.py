@@ -104,7 +104,7 @@ class AnsweringLauncher(FarLauncher):
 
     def _try_late(self) -> None:
         """Try once more to reach late and silent hosts; note any problem."""
-        late = self.silent(self.late(), SOON)  # a process that imports torch does not answer
+        late = self.silent(self.late(), SOON)  # a login script does not answer, either
         self._tried = tried = [host.reached_once_more() for host in late]
         try:
             for host in tried:

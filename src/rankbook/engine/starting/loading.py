@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import select
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from importlib import import_module
+from typing import Any
 
-__all__ = ["load", "load_unless_closed"]
-
-_CLOSED = getattr(select, "POLLRDHUP", 0)
-"""Asks to be told that the other end of a socket is closed; that of a pipe is told anyway."""
+__all__ = ["load", "load_and_listen"]
 
 
 def load() -> None:
@@ -27,36 +26,41 @@ def load() -> None:
     gc.freeze()
 
 
-def load_unless_closed(lifeline: int) -> None:
-    """Do the same, and end this process as soon as the other end of a descriptor is closed.
+def load_and_listen(commands: int, answer: Callable[[dict[str, Any]], dict[str, Any]]) -> bytes:
+    """Do the same, and listen meanwhile: it takes seconds, on a busy machine or a slow disk many.
 
-    The imports take seconds, on a busy machine or from a slow disk many, and who has given up must
-    not wait for them.
+    This process ends as soon as the other end of its commands is closed: whoever has given it up
+    must not wait for imports.
+
+    Args:
+        commands: The descriptor from which lines of JSON are read.
+        answer: Called in another thread with each command; returns what is left to do of it.
+
+    Returns:
+        What has been read and is left to do, as it would be read.
     """
-    with _ending_with(lifeline):
-        load()
-
-
-@contextmanager
-def _ending_with(lifeline: int) -> Iterator[None]:
     stop_r, stop_w = os.pipe()
-    poll = select.poll()
-    poll.register(lifeline, _CLOSED)  # nothing is read: what has been written is for later
-    poll.register(stop_r, select.POLLIN)
+    with ThreadPoolExecutor(1) as executor:
+        heard = executor.submit(_listen, commands, stop_r, answer)
+        try:
+            load()
+        finally:
+            os.close(stop_w)
+    os.close(stop_r)
+    return heard.result()
 
-    def watch() -> None:
-        if any(fd == lifeline for fd, _ in poll.poll()):
+
+def _listen(commands: int, stop: int, answer: Callable[[dict[str, Any]], dict[str, Any]]) -> bytes:
+    left = rest = b""
+    while stop not in (ready := select.select([commands, stop], [], [])[0]) or commands in ready:
+        data = os.read(commands, 65536)
+        if not data:
             os._exit(0)
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        os.write(stop_w, b"\0")
-        thread.join()
-        os.close(stop_r)
-        os.close(stop_w)
+        *lines, rest = (rest + data).split(b"\n")
+        for line in lines:
+            if to_do := answer(json.loads(line)):
+                left += json.dumps(to_do).encode() + b"\n"
+    return left + rest
 
 
 def _import_without_torch() -> None:

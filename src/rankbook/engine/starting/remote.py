@@ -25,10 +25,9 @@ def main() -> None:
     _say_hello()
     if sys.argv[1:] == ["hello"]:
         return
-    from rankbook.engine.starting import files, loading, lookout, server
+    from rankbook.engine.starting import files, lookout, server
 
-    loading.load_unless_closed(0)
-    server.Server(lookout.PATIENCE).serve()
+    server.load_and_serve(lookout.Lookout(lookout.PATIENCE))
     files.remove_all()
     os._exit(0)
 

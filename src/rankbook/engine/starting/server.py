@@ -40,10 +40,10 @@ from typing import Any
 from rankbook.engine.cells.tail import LOG_VARIABLE
 from rankbook.engine.processes import orphans
 from rankbook.engine.starting import files
-from rankbook.engine.starting.loading import load_unless_closed
+from rankbook.engine.starting.loading import load_and_listen
 from rankbook.engine.starting.lookout import Lookout
 
-__all__ = ["Server", "main", "run_engine", "tell"]
+__all__ = ["Server", "load_and_serve", "main", "run_engine", "tell"]
 
 _MOMENT = 0.05
 """Seconds between two looks for engines that were killed."""
@@ -56,21 +56,34 @@ _PR_SET_PDEATHSIG = 1
 
 def main() -> None:
     """Import what engines need, then serve until stdin closes."""
-    load_unless_closed(0)
-    Server().serve()
+    load_and_serve(Lookout())
     os._exit(0)  # unloading torch would take a third of a second
+
+
+def load_and_serve(lookout: Lookout) -> None:
+    """Import what engines need, then serve until stdin closes; see :class:`Server`."""
+    left = load_and_listen(0, lambda command: _answer(lookout, command))
+    Server(lookout).serve(left)
+
+
+def _answer(lookout: Lookout, command: dict[str, Any]) -> dict[str, Any]:
+    """Do what needs no engines, and so nothing imported; return the rest of a command."""
+    if "reach" in command:
+        tell({"event": "reached", "problem": lookout.reach(*command["reach"])})
+    if "ping" in command:
+        tell({"event": "pong"})
+    return {name: value for name, value in command.items() if name not in ("reach", "ping")}
 
 
 class Server:
     """Forks engines, waits for them, ends them.
 
     Args:
-        patience: Seconds without a sign of the notebook after which it counts as gone, although
-            stdin is open; None: only stdin counts.
+        lookout: Knows whether the notebook is gone although stdin is open.
     """
 
-    def __init__(self, patience: float | None = None) -> None:
-        self._lookout = Lookout(patience)
+    def __init__(self, lookout: Lookout) -> None:
+        self._lookout = lookout
         self._kernel = os.getppid()
         self._engines: dict[int, int] = {}
         orphans.adopt()
@@ -87,9 +100,13 @@ class Server:
             signal.signal(signum, lambda *_: None)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
-    def serve(self) -> None:
-        """Obey commands until stdin closes, then end every engine."""
-        rest = b""
+    def serve(self, received: bytes = b"") -> None:
+        """Obey commands until stdin closes, then end every engine.
+
+        Args:
+            received: What was read of stdin before.
+        """
+        rest = self._obey_lines(received)
         while True:
             pause = None if self._engines else self._lookout.seconds_to_next()
             ready, _, _ = select.select([0, self._wake_r], [], [], pause)
@@ -102,10 +119,15 @@ class Server:
                 data = os.read(0, 65536)
                 if not data:
                     break
-                *lines, rest = (rest + data).split(b"\n")
-                for line in lines:
-                    self._obey(json.loads(line))
+                rest = self._obey_lines(rest + data)
         self._end_all()
+
+    def _obey_lines(self, received: bytes) -> bytes:
+        """Obey all commands that are whole; return what there is of another."""
+        *lines, rest = received.split(b"\n")
+        for line in lines:
+            self._obey(_answer(self._lookout, json.loads(line)))
+        return rest
 
     def _signals(self) -> bytes:
         """Read the signals that have arrived; reap if one says that an engine has ended."""
@@ -117,10 +139,6 @@ class Server:
         return b""
 
     def _obey(self, command: dict[str, Any]) -> None:
-        if "reach" in command:
-            tell({"event": "reached", "problem": self._lookout.reach(*command["reach"])})
-        if "ping" in command:
-            tell({"event": "pong"})
         if "fork" in command:
             os.environ.update(command["env"])
             for index in range(command["first"], command["first"] + command["fork"]):
