@@ -180,6 +180,14 @@ def test_the_state_of_a_random_generator_is_compared():
     assert not torch.equal(numbers, others)
 
 
+ONE = torch.ones(1)
+EVERY_NAN = torch.tensor([0x7FC00001, 0x7FC00002], dtype=torch.int32).view(torch.float32)
+NANS_OF_8_BITS = torch.tensor([0x7D, 0x7E], dtype=torch.uint8).view(torch.float8_e5m2)
+FOUR_BITS = torch.zeros(2, dtype=torch.uint8).view(
+    getattr(torch, "float4_e2m1fn_x2", torch.float8_e5m2)
+)
+
+
 @pytest.mark.parametrize(
     ("a", "b", "same"),
     [
@@ -187,6 +195,10 @@ def test_the_state_of_a_random_generator_is_compared():
         (torch.tensor([1.0, 2.0]), torch.tensor([2.0, 1.0]), False),
         (torch.tensor([0.0]), torch.tensor([-0.0]), False),
         (torch.tensor([float("nan")]), -torch.tensor([float("nan")]), True),
+        (EVERY_NAN[0:1], EVERY_NAN[1:2], True),
+        (torch.cat([EVERY_NAN[:1], ONE]), torch.cat([EVERY_NAN[1:2], ONE * 2]), False),
+        (NANS_OF_8_BITS[0:1], NANS_OF_8_BITS[1:2], True),
+        (FOUR_BITS, FOUR_BITS, True),
         (torch.tensor([float("inf")]), torch.tensor([float("-inf")]), False),
         (
             torch.arange(6.0).reshape(2, 3).t(),

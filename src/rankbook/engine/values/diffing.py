@@ -111,7 +111,7 @@ def _not_finite(tensor: torch.Tensor) -> tuple[int, int]:
             return 0, 0
         return int(tensor.isnan().sum()), int(tensor.isinf().sum())
     except (RuntimeError, NotImplementedError):  # 8-bit floats cannot be summed
-        wide = tensor.float()
+        wide = _widened(tensor)
         return int(wide.isnan().sum()), int(wide.isinf().sum())
 
 
@@ -143,9 +143,7 @@ def _bytes(tensor: torch.Tensor, size: int) -> Iterator[torch.Tensor]:
     step = max(1, size // flat.element_size())
     for start in range(0, flat.numel(), step):
         piece = flat[start : start + step].cpu()
-        if flat.is_floating_point() and _has_nan(piece):
-            piece = torch.where(piece.isnan(), torch.full_like(piece, math.nan), piece)
-        yield piece.view(torch.uint8)
+        yield _with_equal_nans(piece) if flat.is_floating_point() else piece.view(torch.uint8)
 
 
 def memory_of(piece: torch.Tensor) -> memoryview:
@@ -158,8 +156,25 @@ def memory_of(piece: torch.Tensor) -> memoryview:
     return memoryview((ctypes.c_ubyte * count).from_address(address)).cast("B")
 
 
-def _has_nan(piece: torch.Tensor) -> bool:
+def _widened(tensor: torch.Tensor) -> torch.Tensor:
+    """The same numbers in a format that has all operations; none where there is no way there."""
     try:
-        return math.isnan(piece.sum().item()) and bool(piece.isnan().any())
-    except (RuntimeError, NotImplementedError):
-        return False
+        return tensor.float()
+    except (RuntimeError, NotImplementedError):  # 4-bit floats, two to a byte, which have no NaN
+        return torch.zeros(())
+
+
+def _with_equal_nans(piece: torch.Tensor) -> torch.Tensor:
+    """The bytes of numbers, those of every NaN made those of one."""
+    data = piece.view(torch.uint8)
+    try:
+        if not math.isnan(piece.sum().item()):  # one pass; most have none
+            return data
+        nans = piece.isnan()
+    except (RuntimeError, NotImplementedError):  # 8-bit floats cannot be summed
+        nans = _widened(piece).isnan()
+    if not nans.any():  # a sum of infinities
+        return data
+    data = data.reshape(piece.numel(), -1).clone()
+    data[nans] = torch.full((1,), math.nan).to(piece.dtype).view(torch.uint8)
+    return data.reshape(-1)
