@@ -79,6 +79,7 @@ def test_a_program_that_is_not_installed_is_named(failing, line, reason):
     [
         ("nosuch:2", "ssh nosuch: Could not resolve hostname nosuch: Name or service not known"),
         ("alpha:1 --python /opt/nix/python", "There is no /opt/nix/python on alpha"),
+        ("alpha:1 --python /opt", "/opt on alpha cannot be executed: give the path of a Python"),
     ],
 )
 def test_ssh_says_in_one_line_why_a_host_cannot_serve(failing, line, reason):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import queue
+import sys
 import threading
 import time
 from abc import abstractmethod
@@ -32,6 +33,11 @@ _LATE = 5.0
 
 _HELLO = 15.0
 """Seconds for a host's process to introduce itself."""
+
+
+_ABSENT = "There is no {} on {}"
+_NOT_RUN = {126: "{} on {} cannot be executed", 127: _ABSENT}
+"""By exit code of a shell that could not run the interpreter, what that means."""
 
 
 @dataclass(frozen=True)
@@ -182,10 +188,15 @@ class AnsweringLauncher(FarLauncher):
                 f"{self.python} on {host.name} has no {package}: run "
                 f"`{self.python} -m pip install rankbook` there."
             )
-        if any(self.python in line and "No such file" in line for line in errors):
+        status = host.process.process.poll()
+        if status in _NOT_RUN or any(self.python in e and "No such file" in e for e in errors):
+            problem = _NOT_RUN.get(status or 0, _ABSENT).format(self.python, host.name)
+            what_to_do = "give the path of a Python that has rankbook there, --python PATH"
+            return EngineError(f"{problem}: {what_to_do} (or python=…).")
+        if any(line.startswith("SyntaxError") for line in errors):
             return EngineError(
-                f"There is no {self.python} on {host.name}: give the path of a Python that has "
-                "rankbook there, --python PATH (or python=…)."
+                f"{self.python} on {host.name} is too old for rankbook: give the path of a Python "
+                f"{sys.version_info[0]}.{sys.version_info[1]} there, --python PATH (or python=…)."
             )
         return ClusterError(f"{self.why_it_ended(host)}.")
 

@@ -86,7 +86,8 @@ class SSHLauncher(HostsLauncher):
             line = "the connection was closed"
         else:
             line = f"the login shell or Python there {how_ended(status)} and printed nothing"
-        hint = next((hint for phrase, hint in _HINTS.items() if phrase in line), "")
+        hints = _HINTS if status == _FAILED else {}  # otherwise ssh was not at fault
+        hint = next((hint for phrase, hint in hints.items() if phrase in line), "")
         return f"ssh {host.name}: {line}" + (f": {hint.format(host=host.name)}" if hint else "")
 
     def _command(self, name: str) -> list[str]:
