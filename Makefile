@@ -47,7 +47,7 @@ lessons: $(STAMP) ## execute the lessons with their solutions for the documentat
 test-libraries: ## try the cells of the page about libraries, in an environment of their own (15 minutes)
 	@test -x $(LIBRARIES)/bin/python || $(PYTHON) -m venv $(LIBRARIES)
 	@$(LIBRARIES)/bin/python -m pip install -qq --progress-bar off -c constraints.txt -e ".[dev]"
-	@$(LIBRARIES)/bin/python -m pip install -qq --progress-bar off accelerate transformers lightning pytorch-ignite torchmetrics peft deepspeed loguru
+	@$(LIBRARIES)/bin/python -m pip install -qq --progress-bar off accelerate transformers lightning pytorch-ignite torchmetrics peft deepspeed loguru joblib
 	@$(LIBRARIES)/bin/python -m pytest -o timeout=350 -o filterwarnings=default tests/libraries $(ARGS)
 
 lint: $(STAMP) ## check style

@@ -10,7 +10,7 @@ import multiprocessing.util
 import threading
 import traceback
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor
 from typing import Any
 
 __all__ = ["Workers"]
@@ -45,12 +45,12 @@ class Workers:
             child.join()
         self._finalize(lambda priority: priority < 0)
 
-    def _executors(self) -> list[ProcessPoolExecutor]:
-        """The executors, by the threads that manage them."""
+    def _executors(self) -> list[Executor]:
+        """The executors of processes, by the threads that manage them; joblib has its own class."""
         # Python (3.9 and later) has no list of executors, but each such thread refers to its own.
         threads = [one for one in threading.enumerate() if one not in self._known]
         found = [getattr(one, "executor_reference", lambda: None)() for one in threads]
-        return [one for one in found if isinstance(one, ProcessPoolExecutor)]
+        return [one for one in found if isinstance(one, Executor)]
 
     def _finalize(self, is_due: Callable[[int], bool]) -> None:
         """Call finalizers that were registered for the exit of the process."""
