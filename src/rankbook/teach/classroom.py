@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from rankbook.teach.definitions import Exercise, Lesson, Prediction
 from rankbook.teach.forms import in_short
 from rankbook.teach.records import Book
 from rankbook.teach.showing import Checked, Hint, Prompt, Revealed, State
-from rankbook.teach.trying import Tried, has_run, is_here, last_cell, try_out
+from rankbook.teach.trying import Tried, has_run, is_here, lacking, last_cell, try_out
 from rankbook.teach.usual import DOTS, UNWAITED, usual_hint
 from rankbook.teach.verdicts import Verdict, verdict_on
 
@@ -168,7 +169,8 @@ def _checked(lesson: Lesson, book: Book, item: Exercise) -> Checked:
             "with %%dist."
         )
     tried = try_out(lesson, item)
-    verdict = _with_usual_hint(item, verdict_on(item, tried), tried, is_here=here)
+    missed = lacking(item, lesson.ranks)
+    verdict = _with_usual_hint(item, verdict_on(item, tried), tried, is_here=here, missed=missed)
     book.tried(item.name, ok=verdict.ok, mistake=verdict.mistake)
     found = Checked(item, verdict, book.attempts[item.name])
     if not verdict.ok:
@@ -176,14 +178,16 @@ def _checked(lesson: Lesson, book: Book, item: Exercise) -> Checked:
     return found
 
 
-def _with_usual_hint(item: Exercise, verdict: Verdict, tried: Tried, *, is_here: bool) -> Verdict:
+def _with_usual_hint(
+    item: Exercise, verdict: Verdict, tried: Tried, *, is_here: bool, missed: Collection[int]
+) -> Verdict:
     """The verdict; where the cell was left as it stood, or no mistake is known, with a hint."""
     if verdict.ok:
         return verdict
     code = last_cell(item)
-    usual = usual_hint(item.needs[0], code, tried, is_here=is_here)
+    usual = usual_hint(item.needs[0], code, tried, is_here=is_here, missed=missed)
     by_its_value = any(m.gives for m in item.mistakes if m.name == verdict.mistake)
-    if is_here or usual == DOTS or (usual == UNWAITED and by_its_value):
+    if is_here or missed or usual == DOTS or (usual == UNWAITED and by_its_value):
         return replace(verdict, mistake="", hint=usual)
     return verdict if verdict.hint else replace(verdict, hint=usual)
 

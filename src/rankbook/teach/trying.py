@@ -19,10 +19,11 @@ from rankbook.words import plural, ranks_do
 if TYPE_CHECKING:
     from rankbook.models import Failure
     from rankbook.models.calls import Traffic
+    from rankbook.models.cells import CellSpan
     from rankbook.notebook import Session
     from rankbook.sessions.cells.results import CellResult
 
-__all__ = ["Tried", "has_run", "is_here", "last_cell", "try_out"]
+__all__ = ["Tried", "has_run", "is_here", "lacking", "last_cell", "try_out"]
 
 _TIMEOUT = 20.0
 """Seconds for a prediction's truth."""
@@ -61,9 +62,25 @@ def has_run(prediction: Prediction) -> bool:
 
 def last_cell(exercise: Exercise) -> str:
     """The code of the last cell that defined the exercise's names on ranks; empty if none did."""
+    span = _last_span(exercise)
+    return span.code if span else ""
+
+
+def lacking(exercise: Exercise, ranks: int) -> tuple[int, ...]:
+    """The ranks to which the last cell that defined the exercise's names was not given.
+
+    Args:
+        exercise: Which.
+        ranks: How many there are.
+    """
+    span = _last_span(exercise)
+    return tuple(rank for rank in range(ranks) if span and rank not in span.ranks)
+
+
+def _last_span(exercise: Exercise) -> CellSpan | None:
     current = session()
-    codes = [] if current is None else [span.code for span in current.cells]
-    return next((code for code in reversed(codes) if _defines(exercise, code)), "")
+    spans = () if current is None else current.cells
+    return next((span for span in reversed(spans) if _defines(exercise, span.code)), None)
 
 
 def is_here(exercise: Exercise) -> bool:
@@ -80,7 +97,8 @@ def is_here(exercise: Exercise) -> bool:
 
 def _defines(exercise: Exercise, code: str) -> bool:
     name = re.escape(exercise.needs[0])
-    return re.search(rf"^[ \t]*(?:def|class) {name}\b", code, re.MULTILINE) is not None
+    defined = rf"^(?:[ \t]*(?:def|class) {name}\b|{name}[ \t]*=[^=])"
+    return re.search(defined, code, re.MULTILINE) is not None
 
 
 def try_out(lesson: Lesson, item: Exercise | Prediction) -> Tried:

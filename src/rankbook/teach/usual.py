@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 from rankbook.teach.trying import Tried
+from rankbook.words import in_words
 
 __all__ = ["DOTS", "UNWAITED", "YIELDS", "usual_hint"]
 
 DOTS = "The cell has dots left: write your code in their place. hint(1) helps to begin."
 
 UNWAITED = (
-    "Nobody waits: what async_op=True, isend and irecv return is a handle. Call its wait() before "
-    "the result is used."
+    "Nothing waits for that call: async_op=True, isend and irecv return a handle. Call its wait() "
+    "before the result is used."
 )
 
 YIELDS = (
@@ -20,13 +22,33 @@ YIELDS = (
     "list, and return that."
 )
 
+SAME = (
+    "[t] * n is n times the same tensor, so each rank's numbers are written over those before. "
+    "Make a tensor for each rank: [torch.empty_like(x) for _ in range(world_size)]."
+)
+
+_OF_TORCH = {
+    r"invalid output tensor list": "The list needs a tensor for each rank before the call, which "
+    "writes into them: [torch.empty_like(x) for _ in range(world_size)].",
+    r"Expected parameter `\w+` of type torch\.Tensor": "A collective takes a tensor, and writes "
+    "into it. A number that .item() has made is none: leave .item() away.",
+    r"Expected parameter `\w+` of type List": "The collective takes a list with a tensor for each "
+    "rank. list(x.chunk(world_size)) cuts a tensor into such a list.",
+    r"incompatible function arguments": "torch was given an argument of a type that it does not "
+    "take. An operation, for example, is dist.ReduceOp.MAX.",
+}
+"""By words of torch's message, what to say about it."""
+
+_COPIES = re.compile(r"\[[^\[\]]+\]\s*\*\s*(?:world_size|\d)")
 _ASYNC = re.compile(r"async_op\s*=\s*True|\b(?:isend|irecv)\(")
 _COLLECTIVE = r"dist\.(?:all_reduce|broadcast|reduce|all_gather\w*|reduce_scatter\w*|all_to_all\w*)"
 _RESULT_USED = re.compile(rf"(?:return|=|\()\s*{_COLLECTIVE}\(")
 _RETURNS = re.compile(r"^\s+return\b.", re.MULTILINE)
 
 
-def usual_hint(name: str, code: str, tried: Tried, *, is_here: bool) -> str:
+def usual_hint(
+    name: str, code: str, tried: Tried, *, is_here: bool, missed: Collection[int] = ()
+) -> str:
     """What to say about an answer that is not right.
 
     Args:
@@ -34,24 +56,49 @@ def usual_hint(name: str, code: str, tried: Tried, *, is_here: bool) -> str:
         code: The last cell that defined it on ranks.
         tried: What came of it.
         is_here: Whether the notebook's own process has defined it since.
+        missed: The ranks to which that cell was not given.
 
     Returns:
         A hint, or nothing.
     """
-    if is_here:
-        return (
-            f"{name} was defined in the notebook itself, and the ranks do not know it: begin its "
-            "cell with %%dist."
-        )
-    if re.search(r"^\s*\.\.\.", code, re.MULTILINE):
-        return DOTS
+    if hint := _of_the_cell(name, code, missed, is_here=is_here):
+        return hint
     if tried.hang and not tried.raised:
         return tried.advice
     if any(report.get("got", "").startswith("<generator ") for report in tried.said.values()):
         return YIELDS
     if _got_none(tried) or any("NoneType" in what for _, what in tried.raised.values()):
         return _of_none(code)
+    return _of_what_was_raised(name, tried) or _of_the_calls(code)
+
+
+def _of_the_calls(code: str) -> str:
+    if _COPIES.search(code) and "gather" in code:
+        return SAME
     return UNWAITED if is_unwaited(code) else ""
+
+
+def _of_the_cell(name: str, code: str, missed: Collection[int], *, is_here: bool) -> str:
+    """What there is to say about where the cell ran, or that it was left as it stood."""
+    if is_here:
+        return (
+            f"{name} was defined in the notebook itself, and the ranks do not know it: begin its "
+            "cell with %%dist."
+        )
+    if missed:
+        return (
+            f"The last cell with {name} was not given to {in_words(missed)}: run it on all ranks, "
+            "with %%dist."
+        )
+    return DOTS if re.search(r"^\s*\.\.\.", code, re.MULTILINE) else ""
+
+
+def _of_what_was_raised(name: str, tried: Tried) -> str:
+    sentences = " ".join(what for _, what in tried.raised.values())
+    called = rf"\b{re.escape(name)}(?:\.\w+)?\(\) (?:takes|missing|got an unexpected)"
+    if re.search(called, sentences):
+        return f"Keep the arguments of {name} as they were in the cell: it is called with those."
+    return next((hint for words, hint in _OF_TORCH.items() if re.search(words, sentences)), "")
 
 
 def is_unwaited(code: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rankbook.teach.trying import Tried
-from rankbook.teach.usual import DOTS, YIELDS, usual_hint
+from rankbook.teach.usual import DOTS, SAME, YIELDS, usual_hint
 
 NONE = Tried({0: {"finding": "other", "got": "None", "want": "4"}})
 OTHER = Tried({0: {"finding": "other", "got": "3", "want": "4"}})
@@ -14,8 +14,12 @@ HANG = Tried({}, hang="missing_rank", advice="Often it is a branch.")
 RAISED = Tried({}, raised={0: ("TypeError", "TypeError: unsupported: 'NoneType' and 'int'")})
 
 
-def hint_for(code, tried, *, is_here=False):
-    return usual_hint("f", code, tried, is_here=is_here)
+def raised(message):
+    return Tried({}, raised={0: ("TypeError", f"TypeError: {message}")})
+
+
+def hint_for(code, tried, *, is_here=False, missed=()):
+    return usual_hint("f", code, tried, is_here=is_here, missed=missed)
 
 
 @pytest.mark.parametrize(
@@ -25,10 +29,16 @@ def hint_for(code, tried, *, is_here=False):
         ("    x = x + 1\n", NONE, "The function ends without a return."),
         ("    return dist.all_reduce(x)\n", NONE, "Collectives of torch return None"),
         ("    y = dist.broadcast(x, 0)\n    return y / 2\n", RAISED, "Collectives of torch"),
-        ("    dist.all_reduce(x, async_op=True)\n    return x\n", OTHER, "Nobody waits"),
-        ("    h = dist.isend(x, 1)\n    return x\n", OTHER, "Nobody waits"),
+        ("    dist.all_reduce(x, async_op=True)\n    return x\n", OTHER, "Nothing waits"),
+        ("    h = dist.isend(x, 1)\n    return x\n", OTHER, "Nothing waits"),
         ("    yield x\n", YIELDED, YIELDS),
         ("    dist.barrier()\n", HANG, "Often it is a branch."),
+        ("    parts = [x] * world_size\n    dist.all_gather(parts, x)\n", OTHER, SAME),
+        ("    pass\n", raised("f() takes 0 positional arguments but 1 was given"), "Keep the arg"),
+        ("    pass\n", raised("allgather: invalid output tensor list at index 0"), "The list"),
+        ("    pass\n", raised("Expected parameter `tensor` of type torch.Tensor"), "A collective"),
+        ("    pass\n", raised("Expected parameter `input_list` of type List"), "The collective"),
+        ("    pass\n", raised("(): incompatible function arguments."), "torch was given"),
     ],
 )
 def test_a_usual_mistake_gets_its_hint(body, tried, begins):
@@ -49,3 +59,10 @@ def test_where_no_usual_mistake_is_seen_there_is_no_hint(body, tried):
 
 def test_what_was_defined_in_the_notebook_alone_is_reported_before_all_else():
     assert hint_for("def f(x):\n    ...\n", NONE, is_here=True).endswith("with %%dist.")
+
+
+def test_what_some_ranks_were_not_given_is_reported():
+    hint = hint_for("def f(x):\n    return x\n", OTHER, missed=(1, 2, 3))
+    assert (
+        hint == "The last cell with f was not given to ranks 1-3: run it on all ranks, with %%dist."
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rankbook.teach.definitions import Exercise, Mistake, Target, cell_of
+from rankbook.teach.definitions import Exercise, Mistake, Seen, Target, cell_of
 
 if TYPE_CHECKING:
     from rankbook.teach.here import Here
@@ -31,6 +31,13 @@ def _with_mean(factor: float = 1.0, *, x: float | None = None) -> Any:
         return [mean * factor, _mine(here) if x is None else mean * x]
 
     return gives
+
+
+def _only_rank_0_has_it(seen: Seen) -> bool:
+    """Whether the mean is on rank 0 alone, whatever became of x there."""
+    if seen.hang or seen.findings.get(0) not in {"right", "changes-x", "changes-x-to-the-mean"}:
+        return False
+    return {finding for rank, finding in seen.findings.items() if rank} == {"other"}
 
 
 _mean_cell = partial(cell_of, "mean_over_ranks(x)")
@@ -82,15 +89,15 @@ MEAN = Exercise(
         ),
         Mistake(
             "into-a-copy",
-            "The sum went into a copy that has no name, and nobody has it. Give the copy a name, "
-            "and return that one divided.",
+            "The sum went into a copy without a name, and is lost. Give the copy a name, divide "
+            "it, and return it.",
             _mean_cell("dist.all_reduce(x.clone())", "return x / world_size"),
             says="has a fourth of its own numbers",
             gives=lambda here: [_mine(here) / here.world_size, _mine(here)],
         ),
         Mistake(
             "one-number",
-            "One number came out of it, where four went in. The mean over the ranks is taken place "
+            "The result is one number, where four went in. The mean over the ranks is taken place "
             "by place: torch.stack(parts).mean(0), or a sum of tensors without .mean().",
             _mean_cell("m = x.mean()", "dist.all_reduce(m)", "return m / world_size"),
             says="has one number, not four",
@@ -98,17 +105,17 @@ MEAN = Exercise(
         ),
         Mistake(
             "reduce",
-            "dist.reduce leaves the sum on one rank only, and the others with what was used on the "
-            "way. Which collective gives it to all?",
+            "dist.reduce leaves the sum on one rank only; what the others hold is left over from "
+            "computing it. Which collective gives it to all?",
             _mean_cell(
                 "total = x.clone()", "dist.reduce(total, dst=0)", "return total / world_size"
             ),
-            seen=lambda seen: seen.right == {0} and not seen.hang,
+            seen=_only_rank_0_has_it,
         ),
         Mistake(
             "own-numbers",
             "x.mean() averages the numbers of one rank's tensor. Here the tensors of four ranks "
-            "are averaged, place by place: the other ranks have to be asked.",
+            "are averaged, place by place: that takes a collective.",
             _mean_cell("return x.mean()"),
             says="has averaged its own numbers",
             gives=lambda here: [_mine(here).mean(), _mine(here)],

@@ -14,9 +14,9 @@ __all__ = ["SOFTMAX"]
 
 
 def _part(here: Here, rank: int | None = None) -> Any:
-    """Numbers so large that exp overflows without the maximum."""
+    """Numbers so large that exp overflows without the maximum; spread differently on each rank."""
     torch, rank = here.torch, here.rank if rank is None else rank
-    return 100.0 + 2.0 * rank + torch.arange(4.0) / 2
+    return 100.0 + 2.0 * rank + torch.arange(4.0) / (2 + rank)
 
 
 def _try_softmax(here: Here) -> Any:
@@ -26,9 +26,19 @@ def _try_softmax(here: Here) -> Any:
     return got
 
 
-def _softmax(here: Here) -> Any:
+def _whole(here: Here) -> Any:
     parts = [_part(here, rank) for rank in range(here.world_size)]
-    return here.torch.softmax(here.torch.cat(parts), 0).chunk(here.world_size)[here.rank]
+    return here.torch.softmax(here.torch.cat(parts), 0)
+
+
+def _softmax(here: Here) -> Any:
+    return _whole(here).chunk(here.world_size)[here.rank]
+
+
+def _with_summed_places(here: Here) -> Any:
+    """What comes of adding up the ranks' exp(x - m), number by number."""
+    total = sum(_whole(here).chunk(here.world_size))
+    return total / total.sum()
 
 
 def _with_local_maxima(here: Here) -> Any:
@@ -79,9 +89,59 @@ SOFTMAX = Exercise(
             gives=_with_local_maxima,
         ),
         Mistake(
+            "divides-by-ranks",
+            "All parts together add up to 1 that way, but each rank's part to a fourth, whatever "
+            "its numbers. Divide by the sum over all ranks instead.",
+            _softmax_cell("return torch.softmax(x, 0) / world_size"),
+            says="has a fourth of the softmax of its own part",
+            gives=lambda here: here.torch.softmax(_part(here), 0) / here.world_size,
+        ),
+        Mistake(
+            "sums-places",
+            "all_reduce has added up the parts number by number, and each rank's own numbers are "
+            "lost. Only one number is needed of the others: s = e.sum(), then all_reduce(s).",
+            _softmax_cell(
+                "m = x.max()",
+                "dist.all_reduce(m, dist.ReduceOp.MAX)",
+                "e = (x - m).exp()",
+                "dist.all_reduce(e)",
+                "return e / e.sum()",
+            ),
+            says="has the sum of all parts",
+            gives=_with_summed_places,
+        ),
+        Mistake(
+            "overwrites-x",
+            "x itself went into all_reduce, which wrote the maxima over it: x - m is 0 everywhere. "
+            "Reduce a number of its own: m = x.max().",
+            _softmax_cell(
+                "m = x",
+                "dist.all_reduce(m, dist.ReduceOp.MAX)",
+                "e = (x - m).exp()",
+                "s = e.sum()",
+                "dist.all_reduce(s)",
+                "return e / s",
+            ),
+            says="has the same number everywhere",
+            gives=lambda here: here.torch.full((4,), 0.25 / here.world_size),
+        ),
+        Mistake(
+            "returns-all",
+            "That is the softmax of all ranks' numbers. Return this rank's part only; nor need all "
+            "numbers be fetched: the maximum and the sum are enough.",
+            _softmax_cell(
+                "parts = [torch.empty_like(x) for _ in range(world_size)]",
+                "dist.all_gather(parts, x)",
+                "return torch.softmax(torch.cat(parts), 0)",
+            ),
+            says="has the softmax of all parts",
+            gives=_whole,
+        ),
+        Mistake(
             "overflow",
-            "exp(100) is too large for float32: inf / inf is nan. Subtract the largest number of "
-            "all ranks first; that changes nothing else.",
+            "exp(100) is too large for float32: inf / inf is nan; and so is 0 / 0, where too much "
+            "was subtracted. Subtract the largest number of all ranks: all_reduce with "
+            "dist.ReduceOp.MAX, for without it all_reduce adds.",
             _softmax_cell("e = x.exp()", "s = e.sum()", "dist.all_reduce(s)", "return e / s"),
             says="got nan",
             seen=_has_overflown,
