@@ -312,7 +312,7 @@ def test_the_verdict_on_a_death_says_what_the_new_rank_would_lack(four):
     result = four.run("import os\nif rank == 2: os.abort()\ndist.barrier()")
     assert result.diagnosis.kind == "dead"
     assert "They hold model, optimizer, " in result.note
-    assert "--from 0 copies that to it, too." in result.note
+    assert "--from 0 copies them to rank 2, too." in result.note
     four.restart_ranks()
 
 

@@ -27,7 +27,7 @@ def test_the_verdict_on_the_death_says_what_the_others_hold(executed, nth):
     assert name == "HangError"
     assert message.startswith("Rank 2 was killed by SIGKILL")
     assert "They hold model, optimizer, " in message
-    assert "--from 0 copies that to it, too." in message
+    assert "--from 0 copies them to rank 2, too." in message
 
 
 def test_the_new_rank_has_what_rank_0_has(executed):

@@ -54,7 +54,7 @@ CASES = {
         [waits()] * 4,
         "running",
         summary="Ranks 0-3 wait in all_reduce #5 (line 3: dist.all_reduce(x)), "
-        "where nobody is missing.",
+        "where no rank is missing.",
     ),
     "one has passed on already": Case(
         [waits(), runs(recent=(done(REDUCE), call(seq=6)))], "running"
@@ -107,7 +107,7 @@ CASES = {
         [sends(1), receives(0)],
         "running",
         summary="Rank 0 waits in send to 1 (line 2: dist.send(x)), rank 1 waits in recv from 0 "
-        "(line 2: dist.recv(x)), where nobody is missing.",
+        "(line 2: dist.recv(x)), where no rank is missing.",
     ),
     "send meets recv from anyone": Case([IDLE, sends(2), receives(None)], "running"),
     "isend and recv_object_list": Case(
@@ -119,7 +119,7 @@ CASES = {
         [receives(1), waits(pair(1, 2)), waits(pair(1, 2))],
         "running",
         summary="Ranks 1-2 wait in all_reduce #2 of ranks 1-2 (line 3: dist.all_reduce(x)), where "
-        "nobody is missing; rank 0 waits in recv from 1 (line 2: dist.recv(x)) for others that "
+        "no rank is missing; rank 0 waits in recv from 1 (line 2: dist.recv(x)) for others that "
         "can go on.",
     ),
     "a subgroup is busy, the rest idle": Case(

@@ -10,6 +10,7 @@ from rankbook.diagnosis.sentences import Case
 from rankbook.diagnosis.wording import Words
 from rankbook.models import Collective, Look
 from rankbook.models.calls import OPENS
+from rankbook.words import agree
 
 __all__ = [
     "DESTROYED",
@@ -64,7 +65,7 @@ _CHECK = "%dist_init --check says so before the call."
 _JOINED = {
     "init_process_group": "Every rank must call init_process_group.",
     "new_group": "Every rank of the world must call new_group, with the same members, "
-    "also ranks that will not be in the group.",
+    "including ranks that will not be in the group.",
     "split_group": "Every rank of the group must call split_group.",
 }
 
@@ -181,8 +182,9 @@ def unproven(words: Words, stuck: Iterable[int]) -> str:
         return _UNPROVEN
     seconds = max(looks[rank].gives_up or 0.0 for rank in limited)
     if words.is_past:
-        return f"By the timeout of its wait it would have ended after {seconds:.0f} s more."
+        return f"The wait had a timeout: it would have ended after {seconds:.0f} s more."
     return (
-        f"By the timeout of the wait {words.ranks_do(limited, 'gives', 'give')} up in "
-        f"{seconds:.0f} s; %dist_interrupt frees the ranks before that."
+        f"{agree(limited, 'Its wait has', 'Their waits have')} a timeout: "
+        f"{words.ranks_do(limited, 'gives', 'give')} up in {seconds:.0f} s; %dist_interrupt frees "
+        "the ranks before that."
     )

@@ -253,8 +253,8 @@ def running(words: Words, waits: Mapping[int, Wait], runners: Iterable[int]) -> 
     groups = grouped(stopped, words.does)
     parts += [f"{words.ranks(ranks)} {words.stands(ranks)}" for ranks in groups]
     if under_way:
-        nobody = f"nobody {words.verb('be', [0])} missing"
-        parts.append(f"{words.waiting(under_way, verb=True)}, where {nobody}")
+        none = f"no rank {words.verb('be', [0])} missing"
+        parts.append(f"{words.waiting(under_way, verb=True)}, where {none}")
     if behind:
         parts.append(f"{words.waiting(behind, verb=True)} for others that can go on")
     return sentence_start("; ".join(parts)) + "."

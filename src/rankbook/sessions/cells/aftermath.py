@@ -17,7 +17,7 @@ from rankbook.sessions.group.group import Group
 from rankbook.sessions.group.repair import Event, Repair
 from rankbook.sessions.members import Members, looks, outcomes
 from rankbook.sessions.members.freeing import Freed, data_moves
-from rankbook.words import agree, how_to_replace, sentence_start
+from rankbook.words import agree, how_to_replace, in_words, sentence_start
 
 __all__ = ["Aftermath"]
 
@@ -129,8 +129,9 @@ class Aftermath:
         names = filling.held_by_others(self._members, dead)
         if not names:
             return ""
-        pronoun, source = agree(dead, "it", "them"), min(set(self._members.living()))
-        return f" They hold {filling.listed(names)}: --from {source} copies that to {pronoun}, too."
+        source, them = min(set(self._members.living())), agree(names, "it", "them")
+        to = f"to {in_words(dead)}, too"
+        return f" They hold {filling.listed(names)}: --from {source} copies {them} {to}."
 
     def _explain_mismatch(self, result: CellResult, failures: Mapping[int, Failure]) -> None:
         """Turn the errors of ranks whose checked collectives were refused into one verdict."""

@@ -152,7 +152,7 @@ def _most_kept(name: str) -> Any:
 _PREDICTIONS = (
     Prediction(
         "busy",
-        "One batch goes through four stages and back. Which share of the time does a rank compute? "
+        "One batch goes through four stages and back. What share of the time does a rank compute? "
         "A number between 0 and 1.",
         Number(),
         cell='alone = run([("F", 0), ("B", 0)])',
@@ -168,7 +168,7 @@ _PREDICTIONS = (
     ),
     Prediction(
         "bubble",
-        "Eight micro-batches, four stages. Which share of the time is a rank idle? A number "
+        "Eight micro-batches, four stages. What share of the time is a rank idle? A number "
         "between 0 and 1.",
         Number(),
         cell="piped = run(gpipe(",
@@ -216,7 +216,7 @@ _PREDICTIONS = (
     Prediction(
         "who-began",
         "Rank 1 does seven micro-batches, the others eight. Which two ranks wait for each other? "
-        'Such as "0,3".',
+        'For example "0,3".',
         Ranks(),
         cell="batches = 7 if rank == 1 else 8",
         truth=lambda here: [1, 2],  # noqa: ARG005 - the verdict has just said it

@@ -144,7 +144,7 @@ _MLP = Exercise(
         Mistake(
             "sums-twice",
             "The gradients are four times too large: every rank has the whole gradient of y, and "
-            "Leave.backward added the four copies. It has to hand it on as it is.",
+            "Leave.backward added the four copies. It has to pass it on as it is.",
             _pair((_IDENTITY, _SUM), (_SUM, _SUM)),
             says="has gradients that are four times too large",
             gives=_too_large,
@@ -175,7 +175,7 @@ _MLP = Exercise(
         ),
         Mistake(
             "divides-gradient",
-            "The gradient of y is whole on every rank: Leave.backward hands it on as it is, and "
+            "The gradient of y is whole on every rank: Leave.backward passes it on as it is, and "
             "divides it by nothing.",
             _pair((_IDENTITY, _SUM), (_SUM, ("return {0} / world_size",))),
             says="has gradients that are four times too small",
@@ -211,7 +211,7 @@ _PREDICTIONS = (
     ),
     Prediction(
         "who-is-right",
-        "Before the all_reduce: which ranks hold the right result of the second layer? Such as "
+        "Before the all_reduce: which ranks hold the right result of the second layer? For example "
         '"0,2", or "none".',
         Ranks(),
         cell="partial = h @ part2.T",
@@ -243,7 +243,7 @@ _PREDICTIONS = (
     ),
     Prediction(
         "who-waits",
-        'Rank 2 leaves the loop one step early. Which ranks get stuck? Such as "0,2".',
+        'Rank 2 leaves the loop one step early. Which ranks get stuck? For example "0,2".',
         Ranks(),
         cell="if rank == 2 and step == 3:",
         truth=lambda here: [0, 1, 3],  # noqa: ARG005 - the cell has hung

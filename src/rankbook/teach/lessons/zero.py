@@ -239,7 +239,8 @@ _PREDICTIONS = (
     ),
     Prediction(
         "who-is-stuck",
-        'Only rank 0 evaluates the FSDP model. Which ranks get stuck? Such as "0,2", or "none".',
+        'Only rank 0 evaluates the FSDP model. Which ranks get stuck? For example "0,2", or '
+        '"none".',
         Ranks(),
         cell="if rank == 0:\n    with torch.no_grad()",
         truth=lambda here: [0],  # noqa: ARG005 - the cell has hung

@@ -1,4 +1,4 @@
-"""What is to be foretold in lesson 04."""
+"""The predictions of lesson 04."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ PREDICTIONS = (
     ),
     Prediction(
         "who-gets-through",
-        "All ranks call recv from the left first, then send to the right. Which ranks come to "
-        'their send? Such as "0,2", or "none".',
+        "All ranks call recv from the left first, then send to the right. Which ranks reach "
+        'their send? For example "0,2", or "none".',
         Ranks(),
         cell="dist.recv(received, src=left)",
         truth=lambda here: [],  # noqa: ARG005 - the cell has hung: nobody did
@@ -49,7 +49,7 @@ PREDICTIONS = (
         rank=0,
         why="Each waits for its left neighbour to send, all around the ring.",
         slips=(
-            ("0-3", "Then somebody must have been first to send. Who?"),
+            ("0-3", "Then some rank must have sent first. Which one?"),
             ("0", "Rank 0 is no exception here: it waits for rank 3."),
         ),
     ),

@@ -66,7 +66,7 @@ RING = Exercise(
         "the left. But what comes is complete: it replaces a chunk.",
         "Rank r begins with the chunk that is complete there: r + 1. In the next step it passes on "
         "what it has just received: one chunk further down.",
-        "outgoing = chunks[(rank + 1 - step) % world_size], and what comes belongs into "
+        "outgoing = chunks[(rank + 1 - step) % world_size], and what comes goes into "
         "chunks[(rank - step) % world_size][:].",
     ),
     mistakes=(

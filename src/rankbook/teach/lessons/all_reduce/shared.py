@@ -42,8 +42,8 @@ def not_by_hand(example: str) -> Mistake:
     """
     return Mistake(
         "not-by-hand",
-        "The result is right, but a collective of torch's has made it, and this lesson takes those "
-        "apart. Use sends and receives alone.",
+        "The result is right, but one of torch's collectives has made it, and this lesson takes "
+        "those apart. Use sends and receives alone.",
         example,
         seen=lambda seen: "by-hand" in seen.missed,
     )

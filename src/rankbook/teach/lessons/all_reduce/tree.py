@@ -40,13 +40,13 @@ TREE = Exercise(
         "On the way up the distances were 1, 2. The way down has the same distances backwards.",
         "Start with distance = world_size // 2, and halve it after each step.",
         "In a step of the way down, a rank that received on the way up sends: "
-        "rank % (2 * distance) == 0 sends to rank + distance, and that one receives.",
+        "rank % (2 * distance) == 0 sends to rank + distance, which receives.",
     ),
     mistakes=(
         shared.not_by_hand(f"{_UP}    dist.broadcast(x, src=0)\n    return x\n"),
         Mistake(
             "no-way-down",
-            "Rank 0 has the sum, and nobody else knows of it: the way down is missing.",
+            "Rank 0 has the sum, and no other rank has it: the way down is missing.",
             f"{_UP}    return x\n",
             says="has only what it had on the way up",
             gives=_of_rank(1111, 10, 1100, 1000),

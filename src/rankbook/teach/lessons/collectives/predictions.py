@@ -1,4 +1,4 @@
-"""What is to be foretold in lesson 03."""
+"""The predictions of lesson 03."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ PREDICTIONS = (
     ),
     Prediction(
         "who-has-the-sum",
-        'After dist.reduce(x, dst=0), which ranks hold the sum, 60? Such as "0,2".',
+        'After dist.reduce(x, dst=0), which ranks hold the sum, 60? For example "0,2".',
         Ranks(),
         cell="dist.reduce(x, dst=0)",
         truth=lambda here: [0],  # noqa: ARG005 - what the others hold is not defined
         answer="0",
         rank=0,
-        why="Only the destination. What the others hold is left over from the way, and not "
-        "defined: never use it.",
+        why="Only the destination. What the others hold is left over from computing the sum, and "
+        "not defined: never use it.",
         slips=(
             ("0-3", "That would be all_reduce."),
             ("none", "It goes somewhere: dst=0."),
@@ -76,7 +76,7 @@ PREDICTIONS = (
         answer=[60, 64, 68, 72],
         why="Rank r gets the r-th number of the sum: 0+10+20+30, then 4 more in each place.",
         slips=(
-            ([60, 60, 60, 60], "Each rank gets another piece of the sum."),
+            ([60, 60, 60, 60], "Each rank gets a different piece of the sum."),
             (
                 [0, 11, 22, 33],
                 "Those are single numbers; each rank's piece is summed over the ranks.",
@@ -100,7 +100,7 @@ PREDICTIONS = (
     ),
     Prediction(
         "who-prints",
-        'Which ranks print "done"? Such as "0,2".',
+        'Which ranks print "done"? For example "0,2".',
         Ranks(),
         cell="if rank != 1:\n    dist.barrier()",
         truth=lambda here: [1],  # noqa: ARG005 - the others have hung
@@ -109,8 +109,11 @@ PREDICTIONS = (
         why="Rank 1 skips the barrier and is done. The others wait for it, and would do so until "
         "the job's timeout.",
         slips=(
-            ("0,2-3", "They have called the barrier, but a barrier opens only when all have come."),
-            ("0-3", "The barrier never opens: rank 1 does not come."),
+            (
+                "0,2-3",
+                "They have called the barrier, but it opens only when all ranks have called it.",
+            ),
+            ("0-3", "The barrier never opens: rank 1 does not call it."),
             ("none", "Rank 1 has nothing to wait for."),
         ),
     ),

@@ -54,8 +54,8 @@ BUCKETED = Exercise(
     mistakes=(
         Mistake(
             "stays-flat",
-            "The sums are in the flat tensors, and the gradients do not know of them: torch.cat "
-            "makes a copy. Write the parts back into p.grad.",
+            "The sums are in the flat tensors, but not in the gradients: torch.cat makes a "
+            "copy. Write the parts back into p.grad.",
             _bucketed(_FLAT, (*_LANDED, "    flat /= world_size")),
             says="has its own gradients",
             gives=shared.own_gradients,

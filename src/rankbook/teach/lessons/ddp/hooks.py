@@ -64,8 +64,8 @@ HOOKS = Exercise(
         ),
         Mistake(
             "never-waits",
-            "Nobody has waited for the handles: the gradients are used while they are still on "
-            "their way. It may go well here, and does not on a network. Wait in finish().",
+            "Nothing waits for the handles: the gradients are used while they are still on their "
+            "way. That may go well here, but not on a network. Wait in finish().",
             _hooked(_ASYNC, "self.started.clear()", *_DIVIDE),
             seen=lambda seen: any(
                 notes["waited"] < notes["asynchronous"] for notes in seen.notes.values()

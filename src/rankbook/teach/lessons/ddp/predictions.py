@@ -1,4 +1,4 @@
-"""What is to be foretold in lesson 05."""
+"""The predictions of lesson 05."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ PREDICTIONS = (
     ),
     Prediction(
         "who-waits",
-        'Rank 3 leaves out a layer. Which ranks get stuck? Such as "0,2", or "none".',
+        'Rank 3 leaves out a layer. Which ranks get stuck? For example "0,2", or "none".',
         Ranks(),
         cell="use_extra = rank != 3",
         truth=lambda here: [0, 1, 2],  # noqa: ARG005 - the cell has hung

@@ -47,8 +47,8 @@ SAME_START = Exercise(
     mistakes=(
         Mistake(
             "average",
-            "All ranks begin with the same now, but with a mean of four random models: its weights "
-            "are half as large as they were made on purpose. Take those of rank 0.",
+            "All ranks begin with the same weights now, but with the mean of four random models, "
+            "whose weights are only about half as large as intended. Take those of rank 0.",
             _start(
                 "for parameter in model.parameters():",
                 "    dist.all_reduce(parameter.data)",
@@ -65,12 +65,12 @@ SAME_START = Exercise(
                 "for parameter in model.parameters():",
                 "    dist.broadcast(parameter.detach().clone(), src=0)",
             ),
-            says="has still its own weights",
+            says="still has its own weights",
             gives=lambda here: shared.weights_of(shared.new_model(here, here.rank)),
         ),
         Mistake(
             "last-rank",
-            "All ranks begin with the same now: with what the last rank has. src names the rank "
+            "All ranks begin with the same weights now: those of the last rank. src names the rank "
             "that gives, and that is rank 0 here.",
             _start(
                 "for parameter in model.parameters():",

@@ -1,4 +1,4 @@
-"""What is to be foretold in lesson 11."""
+"""The predictions of lesson 11."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ PREDICTIONS = (
     ),
     Prediction(
         "who-waits",
-        'Expert 2 has 17 tokens, the others 5. Which ranks wait long for others? Such as "0,2".',
+        "Expert 2 has 17 tokens, the others 5. Which ranks wait long for others? For example "
+        '"0,2".',
         Ranks(),
         cell="output = combine(slow_expert(arrived), order, sent, came)",
         truth=lambda here: [0, 1, 3],  # noqa: ARG005 - the timeline has just shown it
@@ -100,8 +101,8 @@ PREDICTIONS = (
         truth=lambda here: "wrong rows" if here.unsent else "all done",
         answer="wrong rows",
         rank=1,
-        why="Rank 0's message is shorter than the place that rank 1 has made for it. Gloo fills in "
-        "what has come, and is content.",
+        why="Rank 0's message is shorter than the place that rank 1 has made for it. Gloo writes "
+        "what has come, and reports nothing.",
         slips=(
             ("error", "Each rank's own sizes fit its own tensors, and no rank compares them."),
             ("hang", "Every rank calls, and every message is sent and received."),

@@ -1,4 +1,4 @@
-"""What is to be foretold in lesson 10."""
+"""The predictions of lesson 10."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ PREDICTIONS = (
         answer="1",
         rank=0,
         measured=True,
-        why="Such a small all_reduce is nothing but its start: who is there, where are you, here "
-        "it comes.",
+        why="Such a small all_reduce is all start-up: the ranks exchange messages, but hardly any "
+        "bytes.",
         slips=(
             ("1000", "Only if bytes were all that it costs."),
             ("10", "The bytes still do not count here: the start costs much more."),
@@ -125,7 +125,7 @@ PREDICTIONS = (
     ),
     Prediction(
         "straggler",
-        'Which rank is the straggler? Such as "0".',
+        'Which rank is the straggler? For example "0".',
         Ranks(),
         cell="epoch(mine[-3:])",
         truth=lambda here: [here.lot.tolist().index(3)],

@@ -62,7 +62,7 @@ PAYS = Exercise(
     mistakes=(
         Mistake(
             "one-batch",
-            "That is which share of the time a rank computes, the efficiency. In each step, "
+            "That is the share of the time that a rank computes: the efficiency. In each step, "
             "*every* rank does a batch of its own: times ranks.",
             _cell_of(*_STEP, "return (forward + backward) / step"),
             says="has the efficiency of one rank",
@@ -70,7 +70,7 @@ PAYS = Exercise(
         ),
         Mistake(
             "no-overlap",
-            "The backward pass and the communicating were added up, also where they happen at the "
+            "The backward pass and the communicating were added up, even where they happen at the "
             "same time. Then the longer one counts.",
             _cell_of(
                 "step = forward + backward + communicate",

@@ -1,4 +1,4 @@
-"""What is to be foretold in lesson 09."""
+"""The predictions of lesson 09."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ __all__ = ["PREDICTIONS"]
 PREDICTIONS = (
     Prediction(
         "same-half",
-        'Which ranks hold the same half of the model as rank 1, itself included? Such as "0,2".',
+        "Which ranks hold the same half of the model as rank 1, itself included? For example "
+        '"0,2".',
         Ranks(),
         cell='copy, half = mesh.get_local_rank("dp")',
         truth=lambda here: here.dist.get_process_group_ranks(here.mesh.get_group("dp")),
@@ -41,7 +42,7 @@ PREDICTIONS = (
     ),
     Prediction(
         "who-waits",
-        'Rank 3 is late. Which ranks wait in the first all_reduce, along tp? Such as "0,2".',
+        'Rank 3 is late. Which ranks wait in the first all_reduce, along tp? For example "0,2".',
         Ranks(),
         cell="time.sleep(0.3 if rank == 3 else 0)",
         truth=lambda here: [2],  # noqa: ARG005 - the timeline has just shown it
@@ -112,7 +113,7 @@ PREDICTIONS = (
         why="Both halves of a copy work on the same samples; another copy has others.",
         slips=(
             ("rank", "Then the two halves of one copy would see different samples."),
-            ("half", "Then both copies would do the same work, and the halves of one copy not."),
+            ("half", "Then both copies would do the same work, and their halves would not."),
         ),
     ),
     Prediction(

@@ -144,7 +144,7 @@ CATCH_UP = Exercise(
         ),
         Mistake(
             "newcomer-only",
-            "In a collective everybody takes part: also the ranks that have it all call broadcast, "
+            "Every rank takes part in a collective: ranks that have it all call broadcast, too, "
             "and the source sends by the same call.",
             _catch_up_cell(
                 *_FIND,

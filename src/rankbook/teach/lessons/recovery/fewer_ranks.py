@@ -90,8 +90,8 @@ SHARE = Exercise(
         ),
         Mistake(
             "for-four",
-            "The steps are those of the old number of ranks, world_size: what was meant for ranks "
-            "that are gone is taken by nobody. Deal out for n.",
+            "The steps are those of the old number of ranks, world_size: no rank takes what was "
+            "meant for ranks that are gone. Deal out for n.",
             _share_cell(
                 "rest = order[seen:]",
                 "rest = rest[: len(rest) // world_size * world_size]",

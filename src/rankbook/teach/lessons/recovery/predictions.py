@@ -1,4 +1,4 @@
-"""What is to be foretold in lesson 12."""
+"""The predictions of lesson 12."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PREDICTIONS = (
     Prediction(
         "survivors",
         "Rank 2 is killed in the middle of a step. Which ranks have their variables afterwards? "
-        'Such as "0,2".',
+        'For example "0,2".',
         Ranks(),
         cell="curve += train(18)",
         truth=lambda here: [0, 1, 3],  # noqa: ARG005 - the cell before the restart has shown it
@@ -36,7 +36,7 @@ PREDICTIONS = (
         slips=(
             ("none", "Under torchrun, yes: there an error ends the script, and so the process."),
             ("0-3", "What rank 2 had was in its memory, and that went with the process."),
-            ("0", "Nothing is special about rank 0. All that were not killed are alive."),
+            ("0", "Nothing is special about rank 0. All ranks that were not killed are alive."),
         ),
     ),
     Prediction(
@@ -65,7 +65,7 @@ PREDICTIONS = (
         answer="no",
         rank=0,
         why="Rank 2 has begun to draw its random numbers from the first one, so its dropout "
-        "drops other units.",
+        "drops different units.",
         slips=(("yes", "Which of the four parts of section 1 is not in that list?"),),
     ),
     Prediction(
@@ -86,15 +86,15 @@ PREDICTIONS = (
     ),
     Prediction(
         "lost",
-        "One of four ranks dies under FSDP. Which share of the weights has no living rank any "
-        "more? A number between 0 and 1.",
+        "One of four ranks dies under FSDP. What share of the weights is on no living rank "
+        "any more? A number between 0 and 1.",
         Number(),
         cell="undisturbed_fsdp = train(30)",
         truth=lambda here: 1 / here.world_size,
         answer=0.25,
         rank=0,
         tolerance=0.01,
-        why="Each rank holds a fourth of every weight, and nobody else has it.",
+        why="Each rank holds a fourth of every weight, and no other rank has it.",
         slips=(
             (0, "Under DDP: there every rank has all weights."),
             (0.75, "That is what the survivors have."),
