@@ -214,4 +214,4 @@ class HangError(RankError):
 
 
 def _bold(name: str, sentence: str) -> str:
-    return f"\x1b[1;31m{name}\x1b[0m: \x1b[1m{sentence}\x1b[0m"
+    return f"\x1b[1m{name}: {sentence}\x1b[0m"

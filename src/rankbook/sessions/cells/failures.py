@@ -15,7 +15,8 @@ __all__ = ["first_cause", "group_failures", "tracebacks"]
 
 _Group = tuple[list[int], Failure]
 
-_BOLD_RED, _PLAIN = "\x1b[1;31m", "\x1b[0m"
+_BOLD, _PLAIN = "\x1b[1m", "\x1b[0m"
+"""No colour: there is no red for text that can be read in a light and in a dark notebook."""
 
 
 def group_failures(failures: Mapping[int, Failure]) -> list[_Group]:
@@ -98,4 +99,4 @@ class _Kind:
 
 
 def _headed(ranks: Iterable[int], line: str, mesh: NamedMesh | None) -> str:
-    return f"{_BOLD_RED}[{rank_selection.label(ranks, mesh)}]{_PLAIN} {line}"
+    return f"{_BOLD}[{rank_selection.label(ranks, mesh)}]{_PLAIN} {line}"

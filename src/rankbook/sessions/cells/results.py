@@ -18,8 +18,8 @@ from rankbook.words import in_words
 
 __all__ = ["CellResult", "RankResult"]
 
-_CAUSE = "\x1b[1;31m◆\x1b[0m"
-"""Marks the ranks that caused a hang."""
+_CAUSE = "\x1b[1;38;5;196m◆\x1b[0m"
+"""Marks the ranks that caused a hang: the red that stands out from a light and a dark page."""
 
 
 @dataclass
