@@ -68,7 +68,7 @@ def _section(name: str, method: Callable[..., Any]) -> str:
     text, _, example = inspect.cleandoc(described).partition("Examples::\n")
     lines = [f"## {', '.join(f'`{each}`' for each in names(name))}", "", _code(text.strip()), ""]
     if rows := options(method):
-        lines += ["| write | meaning |", "|---|---|"]
+        lines += ["| type | meaning |", "|---|---|"]
         lines += [f"| `{what}` | {_code(meaning)} |" for what, meaning in rows]
         lines.append("")
     if example:
