@@ -119,7 +119,10 @@ def test_a_death_is_a_failure_that_says_how(said):
     ("name", "why"),
     [
         ("test_takes_too_long", "Interrupted after 0.5 s: ranks 0-1 were still computing"),
-        ("test_takes_what_stays_here", "'capsys' (CaptureFixture) cannot be sent"),
+        (
+            "test_takes_what_stays_here",
+            "'capsys' (CaptureFixture) cannot be sent: it belongs to pytest's",
+        ),
         ("test_computes_too_early", "'rank' is known on the ranks only"),
         ("test_asks", "a test on ranks cannot ask"),
     ],

@@ -114,17 +114,27 @@ def body_of(item: pytest.Function, run: Run) -> Body:
     # Private in pytest, and what every plugin that calls a test reads: the names of its
     # parameters, without those of fixtures that it uses by a marker only.
     names = item._fixtureinfo.argnames  # noqa: SLF001
-    arguments = {name: values.dumps(_sent(item.funcargs[name]), name) for name in names}
+    arguments = {name: _sent(item.funcargs[name], name) for name in names}
     owner = () if item.cls is None else tuple(item.cls.__qualname__.split("."))
     instance = None if item.cls is None else values.dumps(item.instance, item.cls.__name__)
     name = item.originalname
     return Body(run, str(item.path), (*owner, name), pickle.dumps((instance, arguments)))
 
 
-def _sent(value: Any) -> Any:
-    """What is sent for the value of a fixture."""
+def _sent(value: Any, name: str) -> bytes:
+    """What is sent for the value of a fixture, pickled."""
     # Its changes are undone where it has made them.
-    return OnRank("monkeypatch") if isinstance(value, pytest.MonkeyPatch) else value
+    sent = OnRank("monkeypatch") if isinstance(value, pytest.MonkeyPatch) else value
+    try:
+        return values.dumps(sent, name)
+    except InputError as error:
+        kind = type(value)
+        if not kind.__module__.startswith("_pytest."):
+            raise
+        raise InputError(
+            f"{name!r} ({kind.__name__}) cannot be sent: it belongs to pytest's own process, and "
+            "the test runs on ranks. What ranks print and warn of is shown with the test."
+        ) from error
 
 
 def _picklable(options: Iterable[tuple[str, Any]]) -> Iterable[tuple[str, Any]]:
