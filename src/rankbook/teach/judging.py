@@ -98,6 +98,8 @@ def in_words(got: Any, want: Any, tolerance: float) -> tuple[str, str]:
             return in_words(got[i], want[i], tolerance)
         if len(_rounded(want)) > _WIDTH:
             return f"{_cut(_rounded(got[i]))} in place {i}", f"{_cut(_rounded(want[i]))} there"
+    if _are_lists(got, want) and min(len(_rounded(got)), len(_rounded(want))) > _WIDTH:
+        return f"a list of {len(got)}", f"a list of {len(want)}"  # cut, they might look the same
     return _short(got, beside=want), _short(want)
 
 

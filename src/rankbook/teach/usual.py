@@ -35,7 +35,7 @@ _OF_TORCH = {
     r"Expected parameter `\w+` of type List": "The collective takes a list with a tensor for each "
     "rank. list(x.chunk(world_size)) cuts a tensor into such a list.",
     r"incompatible function arguments": "torch was given an argument of a type that it does not "
-    "take. An operation, for example, is dist.ReduceOp.MAX.",
+    "take: a rank is an int (// divides to one), an operation is dist.ReduceOp.MAX or the like.",
 }
 """By words of torch's message, what to say about it."""
 

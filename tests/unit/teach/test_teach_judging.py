@@ -25,6 +25,7 @@ STEPS = [("F", k) for k in range(20)]
         ([("F", 0)], [("B", 0)], ("[('F', 0)]", "[('B', 0)]")),
         ([*STEPS[:9], "x", *STEPS[10:]], STEPS, ("'x' in place 9", "('F', 9) there")),
         (STEPS[:1], STEPS, ("[('F', 0)]", str(STEPS)[:59] + "…")),
+        ([*STEPS, "x"], STEPS, ("a list of 21", "a list of 20")),
         ([], [1], ("[]", "[1]")),
         ([FOUR[:2]], [1], ("[277.75, 277.75]", "[1]")),
         ([FOUR[:2].numpy()], [1], ("[array([277.75, 277.75], dtype=float32)]", "[1]")),

@@ -48,12 +48,36 @@ def _backward_first(rank: int) -> _Steps:
     return steps + [("B", k) for k in range(_BATCHES - ahead, _BATCHES)]
 
 
+def _same_batch(rank: int) -> _Steps:
+    """What comes of going forward and backward with one micro-batch in a turn."""
+    ahead = _STAGES - rank - 1
+    steps: _Steps = [("F", k) for k in range(ahead)]
+    for k in range(ahead, _BATCHES):
+        steps += [("F", k), ("B", k)]
+    return steps + [("B", k) for k in range(ahead)]
+
+
+def _too_many(rank: int) -> _Steps:
+    """What comes of as many turns as there are micro-batches, on a rank that is ahead."""
+    ahead = _STAGES - rank - 1
+    steps: _Steps = [("F", k) for k in range(ahead)]
+    for k in range(_BATCHES):
+        steps += [("F", ahead + k), ("B", k)]
+    return steps
+
+
 _schedule = partial(cell_of, "one_f_one_b(rank, stages, batches)")
 
 _LOOP = (
     'steps = [("F", k) for k in range(ahead)]',
     "for k in range(batches - ahead):",
     '    steps += [("F", ahead + k), ("B", k)]',
+)
+_SAME = (
+    'steps = [("F", k) for k in range(ahead)]',
+    "for k in range(ahead, batches):",
+    '    steps += [("F", k), ("B", k)]',
+    'steps += [("B", k) for k in range(ahead)]',
 )
 _REST = 'return steps + [("B", k) for k in range(batches - ahead, batches)]'
 
@@ -96,6 +120,28 @@ _SCHEDULE = Exercise(
             _schedule("ahead = stages - rank", *_LOOP, _REST),
             says="is one forward pass too far ahead",
             gives=lambda here: _one_f_one_b(here.rank, more=1),
+        ),
+        Mistake(
+            "same-batch",
+            "A rank that is ahead goes backward with an earlier micro-batch than forward: F of "
+            "ahead + k, then B of k. The gradient of the newest one has yet to come.",
+            _schedule("ahead = stages - rank - 1", *_SAME, "return steps"),
+            says="goes backward with the micro-batch that it has just gone forward with",
+            gives=lambda here: _same_batch(here.rank),
+        ),
+        Mistake(
+            "too-many",
+            "The last turns go forward with micro-batches that do not exist. So many as a rank is "
+            "ahead have gone before: that leaves batches - ahead turns, then backward passes.",
+            _schedule(
+                "ahead = stages - rank - 1",
+                _LOOP[0],
+                "for k in range(batches):",
+                _LOOP[2],
+                "return steps",
+            ),
+            says="goes forward with micro-batches that do not exist",
+            gives=lambda here: _too_many(here.rank),
         ),
         Mistake(
             "no-end",

@@ -52,6 +52,38 @@ TREE = Exercise(
             gives=_of_rank(1111, 10, 1100, 1000),
         ),
         Mistake(
+            "up-again",
+            "The sends and recvs are those of the way up, in reverse order: what comes back from "
+            "ranks 1 and 2 are their old numbers. On the way down a rank that received sends, and "
+            "one that sent receives.",
+            f"""{_UP}    while distance > 1:
+        distance //= 2
+        if rank % (2 * distance) == distance:
+            dist.send(x, dst=rank - distance)
+        elif rank % (2 * distance) == 0:
+            dist.recv(x, src=rank + distance)
+    return x
+""",
+            says="has received the old number of another rank",
+            gives=_of_rank(10, -1, 1000, -1),
+            seen=lambda seen: (
+                {rank for rank, found in seen.findings.items() if found == "up-again"} == {0, 2}
+            ),
+        ),
+        Mistake(
+            "one-by-one",
+            "The result is right, but rank 0 sends it to all others, one after another. Let each "
+            "rank that has the sum pass it on in the next step: distances 2, then 1.",
+            f"""{_UP}    for other in range(1, world_size):
+        if rank == 0:
+            dist.send(x, dst=other)
+        elif rank == other:
+            dist.recv(x, src=0)
+    return x
+""",
+            seen=lambda seen: "steps" in seen.missed,
+        ),
+        Mistake(
             "same-order",
             "Going down, the largest distance comes first: rank 2 has to have the sum before it "
             "passes it to rank 3.",
