@@ -100,7 +100,20 @@ def in_words(got: Any, want: Any, tolerance: float) -> tuple[str, str]:
             return f"{_cut(_rounded(got[i]))} in place {i}", f"{_cut(_rounded(want[i]))} there"
     if _are_lists(got, want) and min(len(_rounded(got)), len(_rounded(want))) > _WIDTH:
         return f"a list of {len(got)}", f"a list of {len(want)}"  # cut, they might look the same
-    return _short(got, beside=want), _short(want)
+    short = _short(got, beside=want), _short(want)
+    return _first_that_differs(got, want, tolerance) if short[0] == short[1] else short
+
+
+def _first_that_differs(got: Any, want: Any, tolerance: float) -> tuple[str, str]:
+    """Where tensors differ that begin alike."""
+    import torch
+
+    if not isinstance(got, torch.Tensor) or not isinstance(want, torch.Tensor):
+        return _short(got), _short(want)
+    one, other = got.detach().double().flatten(), want.double().flatten()
+    far = ~torch.isclose(one, other, rtol=tolerance, atol=tolerance)
+    i = int(far.int().argmax())
+    return f"{one[i]:.7g} in place {i}", f"{other[i]:.7g} there"
 
 
 def _are_lists(*values: Any) -> bool:

@@ -31,9 +31,13 @@ _OF_TORCH = {
     r"invalid output tensor list": "The list needs a tensor for each rank before the call, which "
     "writes into them: [torch.empty_like(x) for _ in range(world_size)].",
     r"Expected parameter `\w+` of type torch\.Tensor": "A collective takes a tensor, and writes "
-    "into it. A number that .item() has made is none: leave .item() away.",
+    "into it. It does not take None, a model, a dict, or a number such as .item() makes.",
     r"Expected parameter `\w+` of type List": "The collective takes a list with a tensor for each "
     "rank. list(x.chunk(world_size)) cuts a tensor into such a list.",
+    r"same number of dimensions|each tensor to be equal size": "Tensors of different shapes cannot "
+    "be put together as they are: flatten() each of them first.",
+    r"'NoneType' object has no attribute 'wait'": "A call that blocks returns None, and there is "
+    "nothing to wait for. With async_op=True it returns a handle.",
     r"incompatible function arguments": "torch was given an argument of a type that it does not "
     "take: a rank is an int (// divides to one), an operation is dist.ReduceOp.MAX or the like.",
 }
@@ -67,9 +71,9 @@ def usual_hint(
         return tried.advice
     if any(report.get("got", "").startswith("<generator ") for report in tried.said.values()):
         return YIELDS
-    if _got_none(tried) or any("NoneType" in what for _, what in tried.raised.values()):
-        return _of_none(code)
-    return _of_what_was_raised(name, tried) or _of_the_calls(code)
+    if tried.raised:
+        return _of_what_was_raised(name, code, tried)
+    return _of_none(code) if _got_none(tried) else _of_the_calls(code)
 
 
 def _of_the_calls(code: str) -> str:
@@ -93,12 +97,13 @@ def _of_the_cell(name: str, code: str, missed: Collection[int], *, is_here: bool
     return DOTS if re.search(r"^\s*\.\.\.", code, re.MULTILINE) else ""
 
 
-def _of_what_was_raised(name: str, tried: Tried) -> str:
+def _of_what_was_raised(name: str, code: str, tried: Tried) -> str:
     sentences = " ".join(what for _, what in tried.raised.values())
     called = rf"\b{re.escape(name)}(?:\.\w+)?\(\) (?:takes|missing|got an unexpected)"
     if re.search(called, sentences):
         return f"Keep the arguments of {name} as they were in the cell: it is called with those."
-    return next((hint for words, hint in _OF_TORCH.items() if re.search(words, sentences)), "")
+    known = (hint for words, hint in _OF_TORCH.items() if re.search(words, sentences))
+    return next(known, _of_none(code) if "NoneType" in sentences else "")
 
 
 def is_unwaited(code: str) -> bool:
@@ -116,4 +121,5 @@ def _of_none(code: str) -> str:
             "Collectives of torch return None: they write into the tensor that they are given. Use "
             "that tensor."
         )
-    return "" if _RETURNS.search(code) else "The function ends without a return."
+    is_class = code.lstrip("% \n").startswith("class") or "\nclass " in code
+    return "" if is_class or _RETURNS.search(code) else "The function ends without a return."

@@ -26,6 +26,7 @@ STEPS = [("F", k) for k in range(20)]
         ([*STEPS[:9], "x", *STEPS[10:]], STEPS, ("'x' in place 9", "('F', 9) there")),
         (STEPS[:1], STEPS, ("[('F', 0)]", str(STEPS)[:59] + "…")),
         ([*STEPS, "x"], STEPS, ("a list of 21", "a list of 20")),
+        (torch.arange(9.0), torch.tensor([*range(8), 9.0]), ("8 in place 8", "9 there")),
         ([], [1], ("[]", "[1]")),
         ([FOUR[:2]], [1], ("[277.75, 277.75]", "[1]")),
         ([FOUR[:2].numpy()], [1], ("[array([277.75, 277.75], dtype=float32)]", "[1]")),

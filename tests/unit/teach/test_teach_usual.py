@@ -38,6 +38,8 @@ def hint_for(code, tried, *, is_here=False, missed=()):
         ("    pass\n", raised("allgather: invalid output tensor list at index 0"), "The list"),
         ("    pass\n", raised("Expected parameter `tensor` of type torch.Tensor"), "A collective"),
         ("    pass\n", raised("Expected parameter `input_list` of type List"), "The collective"),
+        ("    pass\n", raised("Tensors must have same number of dimensions: got 1"), "Tensors of"),
+        ("    pass\n", raised("'NoneType' object has no attribute 'wait'"), "A call that blocks"),
         ("    pass\n", raised("(): incompatible function arguments."), "torch was given"),
     ],
 )
@@ -51,6 +53,7 @@ def test_a_usual_mistake_gets_its_hint(body, tried, begins):
         ("    return x + 1\n", OTHER),
         ("    return lookup(x)\n", NONE),
         ("    h = dist.isend(x, 1)\n    h.wait()\n    return x\n", OTHER),
+        ("    h = dist.isend(x, 1)\n    return x.y\n", raised("no attribute 'y'")),
     ],
 )
 def test_where_no_usual_mistake_is_seen_there_is_no_hint(body, tried):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from rankbook.teach.definitions import Exercise, Lesson, Mistake, Prediction, Target
@@ -12,13 +13,12 @@ if TYPE_CHECKING:
 
 __all__ = ["LESSON"]
 
+_GradientOf = Callable[[list[Any], int], Any]
+
 _STEPS = 3
 _RATE = 0.01
 _WEIGHTS = 4 * (16 * 64 + 64 * 64 + 64 * 4)
 """Bytes of the lesson's model."""
-
-
-# -- the model of the lesson, and what is right for it ---------------------------------------
 
 
 def _model(here: Here) -> Any:
@@ -49,12 +49,27 @@ def _gradient(here: Here, model: Any, step: int, rank: int) -> Any:
     return here.torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
 
 
-def _after(here: Here, *, reduces: bool = True, gathers: bool = True) -> Any:
+def _averaged(each: list[Any], rank: int) -> Any:
+    """The gradient of a rank's part, of the gradients that each rank has."""
+    return (sum(each) / len(each)).chunk(len(each))[rank]
+
+
+def _of_its_own(each: list[Any], rank: int) -> Any:
+    return each[rank].chunk(len(each))[rank]
+
+
+def _mixed(each: list[Any], _rank: int) -> Any:
+    """What comes of an all_reduce to which each rank gives its own part."""
+    total: Any = sum(_of_its_own(each, other) for other in range(len(each)))
+    return total / len(each)
+
+
+def _after(here: Here, gradient_of: _GradientOf = _averaged, *, gathers: bool = True) -> Any:
     """The weights on this rank after the steps, worked out without the other ranks.
 
     Args:
         here: The rank.
-        reduces: Whether gradients are averaged; else each part takes those of its own rank.
+        gradient_of: What a rank takes for the gradient of its part.
         gathers: Whether the parts are handed round after each step.
     """
     torch, n = here.torch, here.world_size
@@ -66,9 +81,8 @@ def _after(here: Here, *, reduces: bool = True, gathers: bool = True) -> Any:
         for model, flat in zip(models, weights, strict=True):
             torch.nn.utils.vector_to_parameters(flat, model.parameters())
         each = [_gradient(here, model, step, rank) for rank, model in enumerate(models)]
-        mean = sum(each) / n
         for rank, (part, adam) in enumerate(zip(parts, adams, strict=True)):
-            part.grad = (mean if reduces else each[rank]).chunk(n)[rank].clone()
+            part.grad = gradient_of(each, rank).clone()
             adam.step()
             for other in range(n) if gathers else [rank]:
                 weights[other].chunk(n)[rank].copy_(part.detach())
@@ -141,12 +155,34 @@ _ZERO = Exercise(
                 _GATHER,
             ),
             says="has used the gradients of one rank for each part",
-            gives=lambda here: _after(here, reduces=False),
+            gives=lambda here: _after(here, _of_its_own),
+        ),
+        Mistake(
+            "sum",
+            "The gradients were added up, not averaged: divide by world_size. Adam hardly depends "
+            "on their scale; a step of SGD would be four times too long.",
+            _zero(*_REDUCE[:2], "self.part.grad = own", "self.adam.step()", _GATHER),
+            says="has taken the sum of the gradients, not the mean",
+            gives=lambda here: _after(here, lambda each, rank: 4 * _averaged(each, rank)),
+        ),
+        Mistake(
+            "mixed-parts",
+            "Each rank gave another part to the all_reduce, so gradients of different weights were "
+            "added up. reduce_scatter adds up the same part of all ranks.",
+            _zero(
+                "own = gradients.chunk(world_size)[rank].clone()",
+                "dist.all_reduce(own)",
+                *_REDUCE[2:],
+                _GATHER,
+            ),
+            says="has mixed the gradients of different parts",
+            gives=lambda here: _after(here, _mixed),
         ),
         Mistake(
             "keeps-its-part",
             "Each rank has a new part of its own, and the old weights everywhere else. After the "
-            "step all ranks need all parts: all_gather.",
+            "step all ranks need all parts: all_gather, into self.weights itself, of which the "
+            "parameters are views.",
             _zero(*_REDUCE),
             says="has updated its own part only",
             gives=lambda here: _after(here, gathers=False),
@@ -165,9 +201,6 @@ _ZERO = Exercise(
         ),
     ),
 )
-
-
-# -- predictions -----------------------------------------------------------------------------
 
 
 def _total(way: str) -> Any:

@@ -68,6 +68,38 @@ BUCKETED = Exercise(
             gives=shared.summed_gradients,
         ),
         Mistake(
+            "weights",
+            "The flat tensor has the weights in it, not their gradients: p.grad.flatten().",
+            _bucketed(
+                ("flat = torch.cat([p.detach().flatten() for p in bucket])", _FLAT[1]),
+                (*_LANDED, "    flat /= world_size", *_COPY),
+            ),
+            says="has the weights in place of the gradients",
+            gives=lambda here: shared.weights_of(shared.new_model(here, 0)),
+        ),
+        Mistake(
+            "stays-a-row",
+            "A part of the flat tensor is a row of numbers; a gradient has the shape of its "
+            "parameter: part.view_as(p).",
+            _bucketed(
+                _FLAT,
+                (*_LANDED, "    flat /= world_size", _COPY[0], "        p.grad = part"),
+            ),
+            seen=lambda seen: (
+                seen.raises("assign a gradient of size") or seen.raises("must match the size")
+            ),
+        ),
+        Mistake(
+            "blocks",
+            "The gradients are right, but each all_reduce blocks: the backward pass stands still "
+            "until it is done. Give it async_op=True, and wait in finish().",
+            _bucketed(
+                (_FLAT[0], "dist.all_reduce(flat)", "self.flying.append((bucket, flat))"),
+                ("for bucket, flat in self.flying:", "    flat /= world_size", *_COPY),
+            ),
+            seen=lambda seen: "asynchronous" in seen.missed and "during" not in seen.missed,
+        ),
+        Mistake(
             "one-by-one",
             "The gradients are right, but each of them still travels alone. Put those of a bucket "
             "into one flat tensor, and reduce that.",

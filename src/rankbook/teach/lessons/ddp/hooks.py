@@ -48,6 +48,35 @@ HOOKS = Exercise(
     ),
     mistakes=(
         Mistake(
+            "into-a-copy",
+            "What was reduced is a copy: parameter.grad / world_size is a new tensor. Give "
+            "all_reduce parameter.grad itself, and divide in finish().",
+            _hooked(
+                "copy = parameter.grad / world_size; "
+                "self.started.append((copy, dist.all_reduce(copy, async_op=True)))",
+                *_WAIT,
+            ),
+            says="has its own gradients",
+            seen=lambda seen: (
+                set(seen.findings.values()) == {"own"}
+                and all(notes["started"] for notes in seen.notes.values())
+            ),
+        ),
+        Mistake(
+            "another-tensor",
+            "What was reduced is not the gradient; with parameter or parameter.data it is the "
+            "weights. Give all_reduce parameter.grad itself.",
+            _hooked(
+                "self.started.append((parameter, dist.all_reduce(parameter.data, async_op=True)))",
+                *_WAIT,
+                *_DIVIDE,
+            ),
+            says="has a fourth of its own gradients",
+            gives=lambda here: [
+                gradient / here.world_size for gradient in shared.own_gradients(here)
+            ],
+        ),
+        Mistake(
             "own",
             "Nothing has been reduced: each rank would take a step of its own. Start an all_reduce "
             "of parameter.grad in on_gradient.",
