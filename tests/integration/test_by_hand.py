@@ -158,6 +158,87 @@ def test_a_rank_missing_from_a_group_made_by_hand_is_named_and_the_other_freed(
     assert values(world, LEAVE + METHODS["env"] + REDUCE) == {"[2.0, 2.0]"}
 
 
+APART = {
+    "env": (
+        "import os\nos.environ['MASTER_PORT'] = str(29540 + rank)\ndist.init_process_group('gloo')",
+        ("at 127.0.0.1:29540", "at 127.0.0.1:29541"),
+    ),
+    "tcp": (
+        (
+            "dist.init_process_group(\n    'gloo', f'tcp://127.0.0.1:{29543 + rank}', rank=rank, "
+            "world_size=world_size\n)"
+        ),
+        ("at 127.0.0.1:29543", "at 127.0.0.1:29544"),
+    ),
+    "file": (
+        (
+            "dist.init_process_group(\n    'gloo', f'file://{folder}/f{rank}', rank=rank, "
+            "world_size=world_size\n)"
+        ),
+        ("/f0", "/f1"),
+    ),
+    "a store of one's own": (
+        (
+            "store = dist.FileStore(f'{folder}/s{rank}', world_size)\n"
+            "dist.init_process_group('gloo', store=store, rank=rank, world_size=world_size)"
+        ),
+        ("/s0", "/s1"),
+    ),
+    "a store at two ports": (
+        "store = dist.TCPStore('127.0.0.1', 29546 + rank, world_size, rank == 0)",
+        ("at 127.0.0.1:29546", "at 127.0.0.1:29547"),
+    ),
+    "two ways": (
+        (
+            "dist.init_process_group(\n    'gloo', ['env://', 'tcp://127.0.0.1:29549'][rank], "
+            "rank=rank, world_size=world_size\n)"
+        ),
+        ("at 127.0.0.1:", "at 127.0.0.1:29549"),
+    ),
+    "two sizes": (
+        "dist.init_process_group('gloo', rank=rank, world_size=world_size + rank)",
+        ("with world_size 2", "with world_size 3"),
+    ),
+    "one rank twice": (
+        "dist.init_process_group('gloo', 'tcp://127.0.0.1:29551', rank=1, world_size=2)",
+        ("as rank 1", "29551"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("method", "places"), APART.values(), ids=APART)
+def test_ranks_that_do_not_meet_are_told_where_each_waits_and_freed(
+    world, method, places, tmp_path
+):
+    method = method.replace("{folder}", str(tmp_path))
+    result = world.run(LEAVE + method, timeout=30)
+    found = result.diagnosis
+    assert (found.kind, found.ranks, found.proven) == ("missing_rank", (0, 1), True)
+    assert all(place in found.summary for place in places), found.summary
+    assert "did not meet" in found.summary
+    assert {its.error.ename for its in result.values()} == {"KeyboardInterrupt"}
+
+
+def test_ranks_that_soon_give_up_meeting_by_themselves_are_left_alone(world):
+    """They try a port of their own first, and then the one of all."""
+    code = (
+        "import datetime\nsoon = datetime.timedelta(seconds=3)\n"
+        "try:\n    dist.init_process_group(\n"
+        "        'gloo', f'tcp://127.0.0.1:{29557 + rank}', timeout=soon, "
+        "rank=rank, world_size=world_size\n    )\n"
+        "except Exception:\n    dist.init_process_group('gloo')"
+    )
+    assert values(world, LEAVE + code + REDUCE) == {"[2.0, 2.0]"}
+
+
+def test_two_names_of_this_host_are_one_place_to_meet_at(world):
+    code = (
+        "name = ['localhost', '127.0.0.1'][rank]\ndist.init_process_group(\n"
+        "    'gloo', f'tcp://{name}:29556', rank=rank, world_size=world_size\n)"
+    )
+    assert values(world, LEAVE + code + REDUCE) == {"[2.0, 2.0]"}
+
+
 def test_a_late_rank_of_a_group_made_by_hand_is_no_hang(world):
     code = f"{LEAVE}if rank: time.sleep(2)\ndist.init_process_group('gloo'){REDUCE}"
     result = world.run(code)

@@ -57,11 +57,11 @@ CASES = {
     ),
     "stores at two addresses": Case(
         [opens("host:1"), opens("host:2"), opens("host:2")],
-        "mismatch",
+        "missing_rank",
+        (0,),
         (0, 1, 2),
-        (0, 1, 2),
-        summary="Ranks open a store at different addresses: rank 0 at host:1 (line 2: open()), "
-        "ranks 1-2 at host:2 (line 2: open()).",
+        summary="Ranks 0-2 do not meet in TCPStore: rank 0 waits at host:1 (line 2: open()), "
+        "ranks 1-2 wait at host:2 (line 2: open()).",
     ),
     "a rank has destroyed the group": Case(
         [

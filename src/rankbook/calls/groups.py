@@ -24,7 +24,9 @@ import torch.distributed.distributed_c10d as c10d
 from rankbook.calls.fingerprints import Running, key_of
 from rankbook.calls.places import line_of_call
 from rankbook.calls.records import Group
+from rankbook.distributed.meets import of_store
 from rankbook.models.calls import GROUPS, SCRIPTS, Fingerprint, Making, Slot
+from rankbook.models.meetings import Meets
 
 __all__ = ["Groups", "install", "remove"]
 
@@ -67,7 +69,15 @@ class Groups:
         self._made[generation, name, ranks] += 1
         self._nth[pg] = self._made[generation, name, ranks]
 
-    def begin(self, name: str, ranks: tuple[int, ...], line: str, *, is_default: bool) -> None:
+    def begin(
+        self,
+        name: str,
+        ranks: tuple[int, ...],
+        line: str,
+        meets: Meets | None = None,
+        *,
+        is_default: bool,
+    ) -> None:
         """Note that this thread begins to make a group."""
         nth, number = int(name) if name.isdigit() else len(c10d._world.pg_names), 0
         ranks = self.in_session(ranks)
@@ -78,7 +88,7 @@ class Groups:
             self._of_all.add(key_of((name, ranks if len(ranks) > 1 else ())))
             number = self._of_all.count
         name = f"{SCRIPTS}{name}" if self.world else name
-        making = Making(name, ranks, nth, self._epoch, line, number=number)
+        making = Making(name, ranks, nth, self._epoch, line, number=number, meets=meets)
         self._under_way[threading.get_ident()] = making
 
     def end(self, *, made: bool) -> None:
@@ -199,7 +209,9 @@ def install(ledger: Any) -> None:
         ranks = tuple(range(size)) if is_default else tuple(members)
         name = str(kwargs.get("group_name", args[2] if len(args) > 2 else ""))  # noqa: PLR2004
         line = line_of_call(sys._getframe(1))
-        groups.begin(name, ranks, line, is_default=is_default)
+        store = kwargs.get("store", args[1] if len(args) > 1 else None)
+        meets = of_store(store, rank, size) if is_default else None
+        groups.begin(name, ranks, line, meets, is_default=is_default)
         done = False
         try:
             made = original(size, rank, members, *args, **kwargs)

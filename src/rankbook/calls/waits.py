@@ -19,9 +19,9 @@ from rankbook.calls.polls import Polls
 from rankbook.calls.records import Record, to_call
 from rankbook.models.calls import Wait
 
-__all__ = ["Awaited", "Waits", "seconds"]
+__all__ = ["SOON", "Awaited", "Waits", "seconds"]
 
-_SOON = 60.0
+SOON = 60.0
 """The longest timeout, seconds, for which a wait is left to end by itself."""
 
 Awaited = tuple[int, str, Record | None, float | None, Sequence[str]]
@@ -133,5 +133,5 @@ def _told(doing: Awaited | Record, thread: int) -> Wait | None:
         return Wait("issue", thread, doing.issued / 1e9, to_call(doing))
     began, kind, record, timeout, keys = doing
     call = to_call(record) if record else None
-    may_end = timeout is not None and timeout <= _SOON
+    may_end = timeout is not None and timeout <= SOON
     return Wait(kind, thread, began / 1e9, call, timeout, tuple(keys), may_end=may_end)

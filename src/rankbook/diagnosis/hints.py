@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from rankbook.diagnosis.calls import elements, family, group, is_p2p, slot
 from rankbook.diagnosis.clashes import Clash
+from rankbook.diagnosis.meetings import SERVER
 from rankbook.diagnosis.sentences import Case
 from rankbook.diagnosis.wording import Words
 from rankbook.models import Collective, Look
@@ -16,7 +17,6 @@ __all__ = [
     "DESTROYED",
     "KEY",
     "LEFT_OUT",
-    "OPENING",
     "SLOW",
     "mismatch",
     "missing",
@@ -38,11 +38,6 @@ LEFT_OUT = (
 DESTROYED = (
     "destroy_process_group ends the group for every rank: call it on all of them, after their last "
     "collective."
-)
-
-OPENING = (
-    "All ranks must open the store at the same host and port, one of them with is_master=True, and "
-    "world_size must be the number of processes that open it."
 )
 
 _UNPROVEN = "This is likely, not proven: the ranks are freed on request only, by %dist_interrupt."
@@ -79,7 +74,7 @@ def missing(words: Words, case: Case) -> str:
             "group, or use a group of the ranks that run it."
         )
     if case.call.in_destructor or case.call.entries:
-        of_store = OPENING if case.call.op == OPENS else KEY
+        of_store = SERVER if case.call.op == OPENS else KEY
         return _DESTRUCTOR if case.call.in_destructor else of_store
     op = family(case.call.op)
     if op in _JOINED:

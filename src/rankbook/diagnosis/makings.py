@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from rankbook.diagnosis.meetings import together
 from rankbook.diagnosis.phrases import shortened
 from rankbook.diagnosis.wording import Words, grouped
 from rankbook.models import Collective, Diagnosis, Look
@@ -41,7 +42,10 @@ class Misfit:
 def has_come(look: Look, waiter: Look, call: Collective) -> bool:
     """Whether a rank has come to the making of a group in which another one waits."""
     awaited = _named(waiter, call.group)
-    return _named(look, call.group, awaited.epoch if awaited else None) is not None
+    found = _named(look, call.group, awaited.epoch if awaited else None)
+    if found is None or call.meets is None or found.meets is None:
+        return found is not None
+    return together(call.meets, found.meets)
 
 
 def destroyed_at(look: Look, waiter: Look, call: Collective) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from rankbook.diagnosis.calls import family, group, is_p2p, is_vague, slot
+from rankbook.diagnosis.meetings import apart, is_certain, meets_of
 from rankbook.diagnosis.sentences import Case
 from rankbook.diagnosis.waits import Wait
 from rankbook.diagnosis.wording import Words
@@ -44,6 +45,8 @@ class Scene:
     def is_proven(self, rank: int) -> bool:
         """Whether a stuck rank is certain to stay so."""
         look, wait = self.looks[rank], self.waits[rank]
+        if meets_of(wait.call) and not self._is_met_by_ranks_only(rank):
+            return False
         if look.may_end or (wait.strangers and wait.call.makes):
             return False  # it has met other processes, or may do so, at an address of its own
         if wait.call.entries and any(look.threads for look in self.looks.values()):
@@ -54,6 +57,14 @@ class Scene:
         is_recorded = not (is_p2p(wait.call) or is_vague(wait.call) or look.in_thread)
         at_rest = look.quiet >= _QUIET and (look.silent is None or look.silent >= _QUIET)
         return max(look.still, look.in_wait) >= _STILL and (is_recorded or at_rest)
+
+    def _is_met_by_ranks_only(self, rank: int) -> bool:
+        """Whether only ranks of the session can come to where one of them waits."""
+        found = apart(self.looks, self.stuck)
+        if found is not None:
+            return rank in found.claims and is_certain(self.looks, found)
+        call = self.waits[rank].call
+        return call.makes or (call.meets is not None and call.meets.only_ranks)
 
     def ranks(self, state: str) -> tuple[int, ...]:
         """Ranks in a state, ascending."""

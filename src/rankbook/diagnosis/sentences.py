@@ -17,7 +17,6 @@ __all__ = [
     "Case",
     "dead",
     "destroyed",
-    "elsewhere",
     "left_out",
     "missing",
     "never_set",
@@ -174,18 +173,6 @@ def strangers(words: Words, case: Case) -> str:
         f"{words.do(case.waiters, 'wait')} in {words.call(case.call)}{words.at(case.waiters)} for "
         f"{words.ranks(case.culprits)}, which {is_are} of this session."
     )
-
-
-def elsewhere(words: Words, waits: Mapping[int, Wait], ranks: Iterable[int]) -> str:
-    """Say that ranks open stores that are not the same one."""
-    groups = grouped(ranks, lambda rank: waits[rank].call.entries)
-    items = words.listed(
-        groups,
-        lambda same: f"{words.ranks(same)} at {keys(waits[same[0]].call)}{words.at(same)}",
-        "elsewhere",
-    )
-    open_ = "opened" if words.is_past else "open"
-    return f"Ranks {open_} a store at different addresses: {items}."
 
 
 def _why_idle(words: Words, ranks: Collection[int]) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from rankbook.diagnosis import hints, makings, sentences
+from rankbook.diagnosis import hints, makings, meetings, sentences
 from rankbook.diagnosis.calls import is_handle, slot
 from rankbook.diagnosis.causes import with_causes
 from rankbook.diagnosis.clashes import clash, fatal, mismatch
@@ -19,7 +19,6 @@ from rankbook.diagnosis.scene import Finding, Scene, identity
 from rankbook.diagnosis.sentences import Case
 from rankbook.diagnosis.waits import calls_at, knots, stuck_ranks, survey
 from rankbook.models import Diagnosis, Look
-from rankbook.models.calls import OPENS
 from rankbook.models.meshes import NamedMesh
 
 __all__ = ["diagnose"]
@@ -153,13 +152,13 @@ def _never_set(scene: Scene) -> Finding | None:
     )
 
 
-def _elsewhere(scene: Scene) -> Finding | None:
-    """Ranks that open a store at several hosts or ports, so that they never meet."""
-    waits = scene.waits
-    opens = tuple(rank for rank in scene.stuck if waits[rank].call.op == OPENS)
-    if len({waits[rank].call.entries for rank in opens}) <= 1:
+def _apart(scene: Scene) -> Finding | None:
+    """Ranks that have come to different meetings, so that they never have a group, or a store."""
+    found = meetings.apart(scene.looks, scene.stuck)
+    if found is None:
         return None
-    return Finding("mismatch", opens, sentences.elsewhere(scene.words, waits, opens), hints.OPENING)
+    message = meetings.sentence(scene.words, found)
+    return Finding("missing_rank", found.culprits, message, meetings.hint(found))
 
 
 def _destroyed(scene: Scene) -> Finding | None:
@@ -230,10 +229,10 @@ def _healthy(scene: Scene) -> Finding:
 _WORST_FIRST: tuple[Callable[[Scene], Finding | None], ...] = (
     _dead,
     _raised_first,
+    _apart,
     _mismatch,
     _left_out,
     _raised,
-    _elsewhere,
     _strangers,
     _destroyed,
     _missing_rank,

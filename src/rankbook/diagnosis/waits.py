@@ -18,8 +18,9 @@ from rankbook.diagnosis.calls import (
     slot,
 )
 from rankbook.diagnosis.makings import destroyed_at, has_come, misfit
+from rankbook.diagnosis.meetings import meets_of, missing_from
 from rankbook.models import Collective, Look
-from rankbook.models.calls import OPENS, SCRIPTS
+from rankbook.models.calls import SCRIPTS
 
 __all__ = ["Wait", "calls_at", "knots", "stuck_ranks", "survey"]
 
@@ -181,6 +182,8 @@ def _needs(
         others &= set(call.ranks)
     if call.makes:
         return frozenset(other for other in others if not has_come(looks[other], looks[rank], call))
+    if meets_of(call):
+        return frozenset(missing_from(rank, calls, latest.keys() - {rank}))
     if is_p2p(call):
         return _needs_of_p2p(rank, exchanged, calls, others)
     if place := slot(call):
@@ -239,7 +242,7 @@ def _is_counterpart(other: Collective, wanted: str, rank: int, call: Collective)
 
 def _meets(call: Collective, other: Collective) -> bool:
     """Whether two ranks that wait in calls without a number wait in the same one."""
-    if call.entries and (call.op != OPENS or call.entries != other.entries):
+    if call.entries:
         return False  # who waits for a key sets none
     return slot(other) is None and group(call) == group(other) and alike(call, other)
 

@@ -18,7 +18,9 @@ from typing import Any
 
 import torch.distributed as dist
 
+from rankbook.distributed import meets
 from rankbook.distributed.aside import Aside
+from rankbook.distributed.stores import Interruptible
 
 __all__ = ["allow", "explain", "install"]
 
@@ -61,6 +63,8 @@ def _init_process_group(*args: Any, **options: Any) -> None:
     if _State.pid != os.getpid() and _State.inherited is None:
         _State.inherited = Aside()
     if not (dist.is_initialized() and _State.is_allowed and _State.pid == os.getpid()):
+        if _State.pid == os.getpid():
+            args, options = _with_interruptible_store(args, options)
         _original(*args, **options)
         return
     asked = _SIGNATURE.bind(*args, **options).arguments
@@ -86,6 +90,21 @@ def explain(error: BaseException) -> ValueError | None:
         "there is no process group, because this rank has destroyed it: run %dist_reset for the "
         "session's, or call dist.init_process_group for another one"
     )
+
+
+def _with_interruptible_store(
+    args: tuple[Any, ...], options: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments, where a store of the caller's waits in Python."""
+    given = _SIGNATURE.bind(*args, **options)
+    store: Any = given.arguments.get("store")
+    place = meets.of_store(store, given.arguments.get("rank", -1), 0)
+    if place is None or isinstance(store, Interruptible):
+        return args, options
+    timeout = given.arguments.get("timeout")
+    limit = timeout if isinstance(timeout, timedelta) else _c10d.default_pg_timeout
+    given.arguments["store"] = meets.interruptible(store, limit, place.at)
+    return given.args, given.kwargs
 
 
 def _difference(asked: dict[str, Any]) -> str | None:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -29,7 +28,7 @@ import torch.distributed as dist
 from rankbook.distributed import (
     adopting,
     destroying,
-    devices,
+    meets,
     opening,
     rendezvous,
     stores,
@@ -52,9 +51,6 @@ __all__ = [
 _LOOPBACK = "127.0.0.1"
 _PORT, _CHILDRENS_PORT = "port", "children's port"
 _CONNECTED = "rankbook/connected"
-_KEPT = 64
-"""Stores kept alive: C++ holds only its half of one, and the methods belong to the other half."""
-
 _RENDEZVOUS: Any = import_module(
     "torch.distributed.rendezvous"
 )  # torch.distributed has a function of that name
@@ -82,7 +78,6 @@ class _Session:
 
 _session = _Session()
 _originals: dict[str, Callable[..., Any]] = {}  # between enabling and disabling
-_kept: deque[Store] = deque(maxlen=_KEPT)
 
 
 @dataclass(frozen=True)
@@ -247,16 +242,20 @@ def _create_store(
         is_ours = is_all or world_size == 1  # ranks can each be alone at the same port
         if (hostname, port) == _session.address or (is_ours and is_loopback(hostname)):
             launch = replace(launch, rank=rank, world_size=world_size)
-            return _meet(launch, f"{hostname}:{port}/{world_size}", timeout)
-    store = _originals[_CREATE](hostname, port, rank, world_size, timeout, *args, **kw)
-    return _interruptible(store, timeout) if _is_here(launch) else store
+            return _meet(launch, meets.at_port(hostname, port), timeout)
+    if not _is_here(launch):
+        return _originals[_CREATE](hostname, port, rank, world_size, timeout, *args, **kw)
+    at = meets.at_port(hostname, port)
+    with meets.announced(at, rank, world_size, timeout):
+        store = _originals[_CREATE](hostname, port, rank, world_size, timeout, *args, **kw)
+    return meets.interruptible(store, timeout, at)
 
 
 def _file_store(path: str, world_size: int = -1, *args: Any, **kw: Any) -> Any:
     """Replace the torch function that makes a store in a file."""
     launch = _session.launch
     if _is_here(launch) and launch.one_host and world_size == launch.world_size:
-        return _meet(launch, path, _RENDEZVOUS.default_pg_timeout)
+        return _meet(launch, meets.in_file(path), _RENDEZVOUS.default_pg_timeout)
     return _originals[_FILE](path, world_size, *args, **kw)
 
 
@@ -265,28 +264,21 @@ def _is_here(launch: Launch | None) -> TypeGuard[Launch]:
     return launch is not None and _session.pid == os.getpid()
 
 
-def _meet(launch: Launch, where: str, timeout: timedelta) -> Store:
+def _meet(launch: Launch, at: str, timeout: timedelta) -> Store:
+    where = f"{_common(at, launch)}/{launch.world_size}"
     try:
         job = f"by hand/{launch.job}/{where}" if launch.job else f"by hand/{where}"
-        store = rendezvous.meet(replace(launch, job=job), timeout).store
+        with meets.announced(at, launch.rank, launch.world_size, timeout, only_ranks=True):
+            store = rendezvous.meet(replace(launch, job=job), timeout).store
     except BaseException:
         if not dist.is_initialized():
             teardown.forget_attempt()
         raise
-    return _interruptible(store, timeout, launch.world_size)
+    return meets.interruptible(store, timeout, at, launch.world_size)
 
 
-def _interruptible(store: Store, timeout: timedelta, size: int = 0) -> Store:
-    """Have waits in a store be Python.
-
-    Args:
-        store: In which ranks meet.
-        timeout: Of its waits.
-        size: How many ranks meet there; 0: others than ranks of the session may reach it, too.
-    """
-    if not devices.gpu_count():  # threads of NCCL's are better served without Python
-        store = stores.Interruptible(store, timeout, size)
-        if not size:
-            store.kind = "other store"
-    _kept.append(store)
-    return store
+def _common(at: str, launch: Launch) -> str:
+    """The name of a place for all ranks, which may have it from different names of their host."""
+    host, colon, port = at.rpartition(":")
+    is_here = is_loopback(host.strip("[]")) or at == meets.at_port(*_session.address)
+    return f"localhost:{port}" if colon and launch.one_host and is_here else at

@@ -22,6 +22,7 @@ from typing import Any
 
 from torch.distributed import DistNetworkError
 
+from rankbook.distributed import meets
 from rankbook.distributed.stores import TCPStore, poll
 
 __all__ = ["Opening", "install", "remove"]
@@ -77,13 +78,16 @@ def _open(store: Any, *args: Any, **kwargs: Any) -> None:
     if not is_main or not {"host_name", "port"} <= given.keys():
         _original(store, *args, **kwargs)
         return
-    if not given.get("is_master"):
-        _wait_for_server(given)
+    size, serves = given.get("world_size") or 0, bool(given.get("is_master"))
+    if serves and (size <= 1 or not given.get("wait_for_workers", True)):
         _original(store, *args, **kwargs)
-    elif given.get("wait_for_workers", True) and (given.get("world_size") or 1) > 1:
-        _serve(given, lambda: _original(store, *args, **kwargs))
-    else:
-        _original(store, *args, **kwargs)
+        return
+    with meets.announced(_named(given), 0 if serves else None, size, given.get("timeout")):
+        if serves:
+            _serve(given, lambda: _original(store, *args, **kwargs))
+        else:
+            _wait_for_server(given)
+            _original(store, *args, **kwargs)
 
 
 def _wait_for_server(given: dict[str, Any]) -> None:
@@ -150,4 +154,4 @@ def _come_as_clients(given: dict[str, Any], thread: threading.Thread) -> None:
 
 
 def _named(given: dict[str, Any]) -> str:
-    return f"{given['host_name']}:{given['port']}"
+    return meets.at_port(given["host_name"], int(given["port"]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rankbook.models.meetings import Meets
 from rankbook.models.wire import Request
 
 __all__ = [
@@ -197,6 +198,8 @@ class Making:
     """From 1, among the groups that every rank has to make alike; 0: it is none of these."""
     destroyed: str = ""
     """Where the rank has destroyed it, as ``line``; empty: it has not."""
+    meets: Meets | None = None
+    """Where its ranks meet, if it is a default group and that is known."""
 
 
 @dataclass(frozen=True)

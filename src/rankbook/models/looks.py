@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from rankbook.models.calls import Call, Making, Place
 from rankbook.models.engines import Gpu
 from rankbook.models.groups import GroupInfo
+from rankbook.models.meetings import Meets
 from rankbook.models.wire import Request
 
 __all__ = ["Collective", "GetStacks", "Kept", "Lines", "Look", "LookAt"]
@@ -66,6 +67,8 @@ class Collective:
     """Whether it makes ``group``, and waits for the members of ``ranks`` that have yet to come."""
     entries: tuple[str, ...] = ()
     """The keys for which it waits in a store."""
+    meets: Meets | None = None
+    """Where it waits for ranks with which it has no group yet; None: it does not."""
 
     @classmethod
     def of(cls, call: Call, now: float) -> Collective:
@@ -161,6 +164,8 @@ class Look:
     may_end: bool = False
     """Whether the wait may end though no other rank does anything: by a deadline of its own, by
     another thread or coroutine, or by a process that is no rank."""
+    has_children: bool = False
+    """Whether processes that code has started there may come to where it ``meets`` others."""
     gives_up: float | None = None
     """Seconds until its own deadline ends it; None: it has none."""
     polls: bool = False

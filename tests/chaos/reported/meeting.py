@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reported.kind import BUT_FIRST, FIRST, LAST, Reported
+from reported.kind import ALL, BUT_FIRST, FIRST, LAST, Reported
 
 HANGS = [
     Reported(
@@ -68,5 +68,32 @@ else:
         "missing_rank",
         FIRST,
         "all_reduce",
+    ),
+    Reported(
+        "ports that depend on the rank",
+        "helboukkouri/character-bert-pretraining#4",
+        """
+import os
+dist.destroy_process_group()
+os.environ["MASTER_ADDR"] = "localhost"
+os.environ["MASTER_PORT"] = str(29561 + rank % 2)
+dist.init_process_group("gloo", rank=rank, world_size=world_size)  # *
+""",
+        "missing_rank",
+        ALL,
+        "localhost:29562",
+    ),
+    Reported(
+        "a file of each rank's own",
+        "pytorch/pytorch#8091",
+        """
+import tempfile
+dist.destroy_process_group()
+where = "file://" + tempfile.mkdtemp() + "/meet"
+dist.init_process_group("gloo", where, rank=rank, world_size=world_size)  # *
+""",
+        "missing_rank",
+        ALL,
+        "/meet",
     ),
 ]

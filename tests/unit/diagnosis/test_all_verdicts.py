@@ -34,7 +34,7 @@ from rankbook.diagnosis import diagnose
 def renamed_call(its, new):
     return replace(
         its,
-        ranks=tuple(sorted(new[rank] for rank in its.ranks)),
+        ranks=tuple(sorted(new.get(rank, rank) for rank in its.ranks)),
         peer=None if its.peer is None else new[its.peer],
     )
 

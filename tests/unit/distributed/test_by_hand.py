@@ -70,9 +70,9 @@ def test_the_session_s_own_address_is_where_its_ranks_meet(met, session):
     TORCHS._create_c10d_store("127.0.0.1", port, 1, 2, MINUTE, use_libuv=True)
     TORCHS._create_c10d_store("127.0.0.1", port, 0, 1, MINUTE)
     assert met == [
-        (0, 2, f"by hand/127.0.0.1:{port}/2"),
-        (1, 2, f"by hand/127.0.0.1:{port}/2"),
-        (0, 1, f"by hand/127.0.0.1:{port}/1"),
+        (0, 2, f"by hand/localhost:{port}/2"),
+        (1, 2, f"by hand/localhost:{port}/2"),
+        (0, 1, f"by hand/localhost:{port}/1"),
     ]
 
 
@@ -82,7 +82,7 @@ def test_all_ranks_of_one_host_meet_at_any_address_of_loopback_as_at_the_session
 ):
     session()
     TORCHS._create_c10d_store(host, 29500, 0, 2, MINUTE)
-    assert met == [(0, 2, f"by hand/{host}:29500/2")]
+    assert met == [(0, 2, "by hand/localhost:29500/2")]
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_a_meeting_of_all_ranks_in_a_file_takes_place_where_the_session_meets(me
     TORCHS.FileStore("/some/file", 2)
     TORCHS.FileStore("/some/file", 3)
     TORCHS.FileStore("/some/file")
-    assert met == [(0, 2, "by hand//some/file"), ("/some/file", 3), ("/some/file", -1)]
+    assert met == [(0, 2, "by hand//some/file/2"), ("/some/file", 3), ("/some/file", -1)]
 
 
 def test_a_process_that_was_forked_is_no_rank(met, session, monkeypatch):
@@ -154,7 +154,7 @@ def test_where_torch_lacks_the_function_the_ranks_still_meet_in_files_and_that_i
     monkeypatch.delattr(TORCHS, "_create_c10d_store")
     session()
     TORCHS.FileStore("/some/file", 2)
-    assert met == [(0, 2, "by hand//some/file")]
+    assert met == [(0, 2, "by hand//some/file/2")]
     [lack] = by_hand.lacking()
     assert "torch has no rendezvous._create_c10d_store: env:// may not work" in lack
     assert not hasattr(TORCHS, "_create_c10d_store")

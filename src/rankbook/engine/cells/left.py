@@ -15,7 +15,7 @@ import psutil
 
 from rankbook.words import plural
 
-__all__ = ["Left"]
+__all__ = ["Left", "started"]
 
 _OURS = "rankbook-"
 """What the names of our own threads begin with."""
@@ -40,7 +40,8 @@ _HELPERS = ("multiprocessing.resource_tracker", "torch_shm_manager")
 their own: they remove what is left of shared memory, and no code has started them."""
 
 
-def _processes() -> set[psutil.Process]:
+def started() -> set[psutil.Process]:
+    """The processes that this one has started, and they, which run."""
     try:
         return {one for one in psutil.Process().children(recursive=True) if _runs(one)}
     except psutil.Error:
@@ -67,11 +68,11 @@ class Left:
     """What runs beside the main thread that did not when this was made."""
 
     threads: set[threading.Thread] = field(default_factory=_threads)
-    processes: set[psutil.Process] = field(default_factory=_processes)
+    processes: set[psutil.Process] = field(default_factory=started)
 
     def since(self) -> Left:
         """What was started since, and still runs."""
-        return Left(_threads() - self.threads, _processes() - self.processes)
+        return Left(_threads() - self.threads, started() - self.processes)
 
     def wait(self) -> None:
         """Wait for threads that were started since, as Python does before it ends, within bounds.

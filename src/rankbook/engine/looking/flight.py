@@ -22,11 +22,13 @@ from rankbook.calls import Ledger
 from rankbook.calls.blocking import OPENING, OTHER_STORE, STORE, WORK
 from rankbook.calls.blocking import P2P as OF_TWO
 from rankbook.calls.records import P2P
+from rankbook.distributed import meets
 from rankbook.dtypes import python_name
 from rankbook.engine.looking.frames import Position
 from rankbook.engine.looking.recorder import Recorder, members
 from rankbook.models import Collective
 from rankbook.models.calls import OPENS, SCRIPTS, Wait
+from rankbook.models.meetings import Meets
 
 __all__ = ["called", "open_p2p", "recorded", "waits_in"]
 
@@ -67,7 +69,7 @@ def waits_in(
         return Collective.of(wait.call, time.time())
     making = ledger.groups.under_way(threading.main_thread().ident or 0)
     if making is not None and at.call:
-        return Collective(at.call, making.name, making.ranks, makes=True)
+        return Collective(at.call, making.name, making.ranks, makes=True, meets=making.meets)
     if wait is not None and wait.kind in (OPENING, STORE, OTHER_STORE):
         return _in_store(ledger, at, wait)
     return _unannounced(ledger, at, recent)
@@ -78,7 +80,7 @@ def _in_store(ledger: Ledger, at: Position, wait: Wait) -> Collective | None:
     if at.call:
         return _from_arguments(ledger, at)
     op = OPENS if wait.kind == OPENING else "store.wait"
-    return Collective(op, entries=wait.entries) if at.line else None
+    return Collective(op, entries=wait.entries, meets=_meets()) if at.line else None
 
 
 def _unannounced(ledger: Ledger, at: Position, recent: tuple[Collective, ...]) -> Collective | None:
@@ -96,12 +98,18 @@ def _unannounced(ledger: Ledger, at: Position, recent: tuple[Collective, ...]) -
     return Collective("wait") if at.awaits in (WORK, OF_TWO) else None
 
 
+def _meets() -> Meets | None:
+    """Where the main thread waits for others with which it has no group yet."""
+    return meets.of_thread(threading.main_thread().ident or 0)
+
+
 def _from_arguments(ledger: Ledger, at: Position) -> Collective:
-    given = at.arguments
+    given, place = at.arguments, _meets()
     name, ranks = _group(ledger, given.get("group"))
-    if at.call == "init_process_group":
+    if place is not None or at.call == "init_process_group":
         name = SCRIPTS if ledger.groups.world else name  # there it is known which ranks meet
-        ranks = ledger.groups.in_session(range(_world_size(given)))
+        size = place.size if place is not None else _world_size(given)
+        ranks = ledger.groups.in_session(range(size))
     tensors = [v for k in ("tensor", "tensor_list", "input", "output") for v in _tensors(given, k)]
     return Collective(
         at.call,
@@ -110,6 +118,7 @@ def _from_arguments(ledger: Ledger, at: Position) -> Collective:
         sizes=tuple(tuple(t.shape) for t in tensors[:1]),
         dtypes=tuple(str(t.dtype).removeprefix("torch.") for t in tensors[:1]),
         peer=_peer(given, ranks),
+        meets=place,
     )
 
 

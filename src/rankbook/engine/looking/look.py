@@ -9,7 +9,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from rankbook.calls import Ledger
-from rankbook.calls.blocking import OPENING, OTHER_STORE, WORK
+from rankbook.calls.blocking import OTHER_STORE, WORK
+from rankbook.calls.waits import SOON
+from rankbook.engine.cells import left
 from rankbook.engine.group.nccl import OpenSince, Streams
 from rankbook.engine.looking import flight, frames
 from rankbook.engine.looking.frames import Position
@@ -88,13 +90,20 @@ class Observer:
             wait = self._main_wait()
             # Who else has another store is not known, so that nothing can be proven.
             is_of_others = wait is not None and (
-                wait.kind == OPENING or (wait.kind == OTHER_STORE and bool(seen.waiting.entries))
+                wait.kind == OTHER_STORE and bool(seen.waiting.entries)
             )
+            if (place := seen.waiting.meets) is not None:
+                is_soon = place.timeout is not None and place.timeout <= SOON
+                seen = replace(
+                    seen,
+                    has_children=bool(left.started()),
+                    may_end=seen.may_end or is_soon,
+                )
             if wait is not None and (wait.may_end or is_of_others):
                 seen = replace(seen, may_end=True)
             if wait is not None and wait.timeout is not None:
-                left = max(0.0, wait.began + wait.timeout - time.time())
-                seen = replace(seen, gives_up=left)
+                remaining = max(0.0, wait.began + wait.timeout - time.time())
+                seen = replace(seen, gives_up=remaining)
         return replace(
             seen,
             groups=self._ledger.groups.makings(),
