@@ -14,9 +14,15 @@ x = torch.ones(2, 4)
 
 
 def _form(
-    name: str, code: str, verdict: str, culprits: str, operation: str, source: str = "ours"
+    name: str,
+    code: str,
+    verdict: str,
+    culprits: str,
+    operation: str,
+    source: str = "ours",
+    ranks: int = 2,
 ) -> Reported:
-    return Reported(name, source, code, verdict, culprits, operation)
+    return Reported(name, source, code, verdict, culprits, operation, ranks)
 
 
 FORMS = [
@@ -453,5 +459,31 @@ else:
         "mismatch",
         ALL,
         "no rank sets",
+    ),
+    _form(
+        "a mesh of another shape on one rank",
+        """
+from torch.distributed.device_mesh import init_device_mesh
+half = world_size // 2
+mesh = init_device_mesh("cpu", (world_size,) if rank == 0 else (2, half))  # *
+dist.barrier()
+""",
+        "mismatch",
+        FIRST,
+        "mesh of shape",
+        ranks=4,
+    ),
+    _form(
+        "dimensions of a mesh in another order",
+        """
+from torch.distributed.device_mesh import init_device_mesh
+names = ("tp", "dp") if rank == 0 else ("dp", "tp")
+mesh = init_device_mesh("cpu", (2, world_size // 2), mesh_dim_names=names)  # *
+dist.all_reduce(torch.ones(1), group=mesh.get_group("dp"))
+""",
+        "mismatch",
+        FIRST,
+        "tp=2",
+        ranks=4,
     ),
 ]

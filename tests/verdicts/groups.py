@@ -4,9 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from looks import IDLE, NEEDS_KEY, OVER, PROVEN, call, makes, making, runs, waits
+from looks import IDLE, NEEDS_KEY, OVER, PROVEN, call, makes, making, pair, runs, waits
 
+from rankbook.models.meetings import MeshMaking
 from verdicts.case import Case
+
+
+def mesh(shape, names=(), nth=1):
+    return MeshMaking(shape, names, nth, 1, "line 3: g()")
+
+
+def of_mesh(first, second, its):
+    """A rank that waits in a group which the mesh has made of two ranks."""
+    group = making(f"{first}{second}", first, second, line="line 3: g()", done=True)
+    return replace(waits(pair(first, second)), groups=(group,), meshes=(its,))
+
 
 CASES = {
     # -- groups made differently ---------------------------------------------------------------
@@ -93,6 +105,43 @@ CASES = {
         "mismatch",
         (0, 1),
         (0, 1, 2),
+        PROVEN,
+    ),
+    # -- meshes made differently ---------------------------------------------------------------
+    "meshes of two shapes": Case(
+        [
+            replace(waits(call("barrier", 1), "line 4: b()"), meshes=(mesh((4,)),)),
+            replace(makes("1", 0, 2), meshes=(mesh((2, 2)),)),
+            replace(makes("1", 0, 2), meshes=(mesh((2, 2)),)),
+        ],
+        "mismatch",
+        (0,),
+        (0, 1, 2),
+        PROVEN,
+        "Rank 0 makes a mesh of shape (4,) (line 3: g()), where ranks 1-2 make a mesh of "
+        "shape (2, 2) (line 3: g()).",
+    ),
+    "dimensions in another order": Case(
+        [
+            of_mesh(0, 1, mesh((2, 1), ("dp", "tp"))),
+            of_mesh(0, 2, mesh((2, 1), ("tp", "dp"))),
+            of_mesh(1, 2, mesh((2, 1), ("dp", "tp"))),
+        ],
+        "mismatch",
+        (1,),
+        (0, 1, 2),
+        PROVEN,
+        "Ranks 0,2 make a mesh of shape (dp=2, tp=1) (line 3: g()), where rank 1 makes a mesh of "
+        "shape (tp=2, dp=1) (line 3: g()).",
+    ),
+    "meshes of other names that have nothing to do with it": Case(
+        [
+            replace(waits(call("barrier", 1)), meshes=(mesh((2, 1), ("dp", "tp")),)),
+            replace(OVER, meshes=(mesh((2, 1), ("dp", "mp")),)),
+        ],
+        "missing_rank",
+        (1,),
+        (0,),
         PROVEN,
     ),
     # -- keys of a store -----------------------------------------------------------------------

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-from rankbook.calls import blocking, checks, cut, groups, kernels, keys, methods, questions
+from rankbook.calls import blocking, checks, cut, groups, kernels, keys, meshes, methods, questions
 from rankbook.calls.dispatch import lacking
 from rankbook.calls.kernels import prepare
 from rankbook.calls.ledger import Ledger
@@ -36,6 +36,7 @@ def install(ledger: Ledger, stores: Iterable[type] = ()) -> None:
     methods.install(ledger)
     kernels.install(ledger)
     groups.install(ledger)
+    meshes.install(ledger)
     _installed, _stores = ledger, tuple(stores)
     blocking.install(ledger, _stores)
 
@@ -49,6 +50,7 @@ def remove() -> None:
     """Stop reporting, and restore torch's own functions."""
     global _installed  # noqa: PLW0603
     blocking.remove()
+    meshes.remove()
     groups.remove()
     kernels.remove()
     methods.remove()
@@ -57,7 +59,7 @@ def remove() -> None:
 
 def is_ours(code: object) -> bool:
     """Whether code is that of a function that stands where one of torch's does."""
-    rooms = methods, blocking, questions, cut, kernels, checks, keys
+    rooms = methods, blocking, questions, cut, kernels, checks, keys, meshes
     return any(room.is_ours(code) for room in rooms)
 
 

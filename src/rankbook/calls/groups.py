@@ -26,7 +26,7 @@ from rankbook.calls.places import line_of_call
 from rankbook.calls.records import Group
 from rankbook.distributed.meets import of_store
 from rankbook.models.calls import GROUPS, SCRIPTS, Fingerprint, Making, Slot
-from rankbook.models.meetings import Meets
+from rankbook.models.meetings import Meets, MeshMaking
 
 __all__ = ["Groups", "install", "remove"]
 
@@ -48,6 +48,7 @@ class Groups:
 
     Attributes:
         world: In a script, the session's ranks by ranks of its default group; else empty.
+        meshes: The latest device meshes, oldest first.
     """
 
     def __init__(self) -> None:
@@ -56,6 +57,8 @@ class Groups:
         self._made: Counter[tuple[int, str, tuple[int, ...]]] = Counter()
         self._makings: deque[Making] = deque(maxlen=_MAKINGS)
         self._under_way: dict[int, Making] = {}
+        self.meshes: deque[MeshMaking] = deque(maxlen=_MAKINGS)
+        self._mesh_count = 0
         self._epoch = 0
         self._all: tuple[int, ...] = ()
         self._of_all = Running()
@@ -83,6 +86,7 @@ class Groups:
         ranks = self.in_session(ranks)
         if is_default:
             self._epoch, self._all, self._of_all = self._epoch + 1, ranks, Running()
+            self._mesh_count = 0
         elif line and name.isdigit():  # user code made it; of other names only the members make it
             # A group of one rank has no rendezvous: each rank may have its own.
             self._of_all.add(key_of((name, ranks if len(ranks) > 1 else ())))
@@ -90,6 +94,11 @@ class Groups:
         name = f"{SCRIPTS}{name}" if self.world else name
         making = Making(name, ranks, nth, self._epoch, line, number=number, meets=meets)
         self._under_way[threading.get_ident()] = making
+
+    def begin_mesh(self, shape: tuple[int, ...], names: tuple[str, ...], line: str) -> None:
+        """Note that this process begins to make a device mesh."""
+        self._mesh_count += 1
+        self.meshes.append(MeshMaking(shape, names, self._mesh_count, self._epoch, line))
 
     def end(self, *, made: bool) -> None:
         """Note that the group that this thread began is made, or failed."""
@@ -151,7 +160,8 @@ class Groups:
         self._made.clear()
         self._nth.clear()
         self._makings.clear()
-        self._epoch, self._of_all = 0, Running()
+        self.meshes.clear()
+        self._epoch, self._of_all, self._mesh_count = 0, Running(), 0
         self._all = self.in_session(members_of(c10d.GroupMember.WORLD))
         for pg, name in c10d._world.pg_names.items():
             self.made(pg, str(name), members_of(pg), generation)

@@ -7,7 +7,7 @@ the wrong ones.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from rankbook.diagnosis.meetings import together
@@ -55,13 +55,16 @@ def destroyed_at(look: Look, waiter: Look, call: Collective) -> str:
     return found.destroyed if found else ""
 
 
-def misfit(looks: Mapping[int, Look], rank: int, call: Collective) -> Misfit | None:
+def misfit(
+    looks: Mapping[int, Look], rank: int, call: Collective, stuck: Collection[int] = ()
+) -> Misfit | None:
     """Find how ranks have made the group differently in which a rank waits; None if they did not.
 
     Args:
         looks: Of all ranks.
         rank: One that waits.
         call: What it waits in: a call of the group, or that which makes it.
+        stuck: Ranks that wait in vain, as far as they are known.
     """
     own = _named(looks[rank], call.group)
     if own is None:
@@ -70,7 +73,10 @@ def misfit(looks: Mapping[int, Look], rank: int, call: Collective) -> Misfit | N
     for other, look in looks.items():
         making = _named(look, own.name, own.epoch)
         if making is None and call.makes and other in own.ranks:
-            making = _under_way(look, own) or _left_behind(look, looks[rank], own)
+            is_over = look.state == "idle" or other in stuck
+            making = _under_way(look, own)
+            if making is None and is_over:
+                making = _left_behind(look, looks[rank], own)
         if making is not None:
             made[other] = making
     return _misfit(made)
@@ -146,9 +152,9 @@ def _left_behind(look: Look, waiter: Look, own: Making) -> Making | None:
     """The group of the same members, under another name, that a rank has made last.
 
     It thinks that it is done: it has met what an earlier group of that name has left in the store.
-    While its cell runs it may still make one of the right name.
+    A rank that can go on may still make one of the right name.
     """
-    latest = look.groups[-1] if look.groups and look.state == "idle" else None
+    latest = look.groups[-1] if look.groups else None
     met = {each.name for each in waiter.groups if set(each.ranks) == set(own.ranks)}
     is_same = latest and latest.epoch == own.epoch and set(latest.ranks) == set(own.ranks)
     return latest if latest and is_same and latest.name not in met else None

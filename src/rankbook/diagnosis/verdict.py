@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from rankbook.diagnosis import hints, makings, meetings, sentences
+from rankbook.diagnosis import hints, makings, meetings, meshes, sentences
 from rankbook.diagnosis.calls import is_handle, slot
 from rankbook.diagnosis.causes import with_causes
 from rankbook.diagnosis.clashes import clash, fatal, mismatch
@@ -90,8 +90,12 @@ def _raised_first(scene: Scene) -> Finding | None:
 
 def _mismatch(scene: Scene) -> Finding | None:
     waits = scene.waits
+    mesh = meshes.unlike(scene.looks)
+    of_mesh = meshes.sentence(scene.words, mesh) if mesh else ""
+    if mesh and meshes.holds_up(mesh, scene.looks, scene.stuck):
+        return Finding("mismatch", mesh.culprits, of_mesh, meshes.HINT)
     for rank in scene.stuck:
-        if apart := makings.misfit(scene.looks, rank, waits[rank].call):
+        if apart := makings.misfit(scene.looks, rank, waits[rank].call, scene.stuck):
             told = makings.sentence(scene.words, apart)
             return Finding("mismatch", apart.culprits, told, makings.HINT)
     places = {slot(waits[rank].call) for rank in scene.stuck if waits[rank].clashes}
@@ -102,7 +106,9 @@ def _mismatch(scene: Scene) -> Finding | None:
         return None
     worst = min(found, key=lambda each: (each.culprits[0], sorted(each.calls)))
     message = mismatch(scene.words, worst)
-    return Finding("mismatch", worst.culprits, message, hints.mismatch(worst))
+    # The world itself serves as the group of a mesh's dimension that has all ranks.
+    hint = f"{of_mesh} {meshes.HINT}" if mesh else hints.mismatch(worst)
+    return Finding("mismatch", worst.culprits, message, hint)
 
 
 def _left_out(scene: Scene) -> Finding | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from rankbook.models.calls import Call, Making, Place
 from rankbook.models.engines import Gpu
 from rankbook.models.groups import GroupInfo
-from rankbook.models.meetings import Meets
+from rankbook.models.meetings import Meets, MeshMaking
 from rankbook.models.wire import Request
 
 __all__ = ["Collective", "GetStacks", "Kept", "Lines", "Look", "LookAt"]
@@ -172,6 +172,8 @@ class Look:
     """Whether the main thread polls for ``waiting`` instead of waiting for it."""
     groups: tuple[Making, ...] = ()
     """The latest groups that it made, or is making; only after a close look."""
+    meshes: tuple[MeshMaking, ...] = ()
+    """The latest device meshes, likewise."""
     threads: int = 0
     """Threads of user code besides the main one; only after a close look."""
     raised: str = ""

@@ -107,6 +107,7 @@ class Observer:
         return replace(
             seen,
             groups=self._ledger.groups.makings(),
+            meshes=tuple(self._ledger.groups.meshes.copy()),
             threads=len(frames.user_threads()),
         )
 
