@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import sys
 import threading
 import time
@@ -283,6 +284,33 @@ def test_values_that_cannot_be_sent_are_refused_in_one_line(two):
     with pytest.raises(InputError, match=r"'bad' .* does not pickle"):
         two.push(good=1, bad=threading.Lock())
     assert two.run("'good' in globals()")[0].result_repr == "False"
+
+
+@pytest.mark.parametrize("take", ["pull", "diff"])
+def test_ctrl_c_ends_what_ranks_do_for_a_value(two, tmp_path, take):
+    two.run(f"""
+import pathlib, time
+class Endless:
+    def __reduce__(self):
+        pathlib.Path({str(tmp_path)!r}, str(rank)).touch()
+        while True:
+            time.sleep(0.01)
+    def value(self):
+        self.__reduce__()
+endless = Endless()""").raise_for_error()
+    main = threading.main_thread()
+
+    def press():
+        wait_until(lambda: len(list(tmp_path.iterdir())) == 2)
+        signal.pthread_kill(main.ident, signal.SIGINT)
+
+    thread = threading.Thread(target=press)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        two.pull("endless") if take == "pull" else two.diff("endless.value()")
+    thread.join()
+    assert {state.state for state in two.states()} == {"idle"}
+    assert two.run("dist.barrier()").ok
 
 
 def test_widgets_figures_and_html_arrive_as_displays(two):

@@ -64,5 +64,8 @@ __all__ = [
     "TakeProfile",
 ]
 
-LASTING = (Run.op, Initialize.op, Copy.op, Take.op, Settle.op, GetDigests.op)
+LASTING = (
+    *(Run.op, Initialize.op, Copy.op, Take.op, Settle.op, GetDigests.op),
+    *(Pull.op, Push.op, Fingerprint.op),  # they run a person's __reduce__, or an expression
+)
 """Operations that may last, and that an interrupt ends; all others end soon by themselves."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rankbook import values
@@ -11,6 +13,8 @@ from rankbook.models.meshes import NamedMesh
 from rankbook.models.shown import Shown
 from rankbook.sessions.cells.cell import Cell
 from rankbook.sessions.code import SessionCode
+from rankbook.sessions.group import stuck
+from rankbook.sessions.group.repair import Event
 from rankbook.sessions.members import diffs, exchanges, meshes, showing
 from rankbook.sessions.members import values as member_values
 
@@ -34,7 +38,7 @@ class SessionValues(SessionCode):
             InputError: Some rank does not have it, or it cannot be pickled.
         """
         chosen = self.select(ranks)
-        with self._turns.take(f"pulling {name}"):
+        with self._evaluating(f"pulling {name}"):
             return member_values.pull(self.members.ranks(chosen), name, self.members.named_mesh)
 
     def push(self, ranks: str | int | list[int] = "all", /, **variables: Any) -> None:
@@ -49,7 +53,7 @@ class SessionValues(SessionCode):
         """
         chosen = self.select(ranks)
         data = {name: values.dumps(value, name) for name, value in variables.items()}
-        with self._turns.take(f"pushing {', '.join(variables)}"):
+        with self._evaluating(f"pushing {', '.join(variables)}"):
             member_values.push(self.members.ranks(chosen), data)
 
     def diff(self, expression: str, ranks: str | int | list[int] = "all") -> Diff:
@@ -63,8 +67,24 @@ class SessionValues(SessionCode):
             InputError: It cannot be evaluated on any of them.
         """
         chosen = self.select(ranks)
-        with self._turns.take(f"comparing {expression}"):
+        with self._evaluating(f"comparing {expression}"):
             return diffs.diff(self.members.ranks(chosen), expression, self.members.named_mesh)
+
+    @contextmanager
+    def _evaluating(self, doing: str) -> Iterator[None]:
+        """Be busy while ranks run a person's code, to pickle a value, for example.
+
+        Ctrl-C ends it there as well: the next cell would wait for it.
+        """
+        with self._turns.take(doing):
+            try:
+                yield
+            except KeyboardInterrupt:
+                freed = self._repair.free()
+                if freed.busy:
+                    raise self._repair.stuck(stuck.of(freed)) from None
+                self._repair.after(Event.INTERRUPT_ENDS)
+                raise
 
     def show(self, expression: str, ranks: str | int | list[int] = "all") -> Shown:
         """Find which ranks hold which parts of a value, to draw it; see ``%dist_show``.

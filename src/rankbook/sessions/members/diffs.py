@@ -51,7 +51,7 @@ def diff(party: Party, expression: str, mesh: NamedMesh | None = None) -> Diff:
     try:
         return _Comparison(party, expression, prints, mesh).result()
     finally:
-        party.ask(Drop())
+        party.request(Drop()).forget()  # not awaited: after Ctrl-C, ranks may still be busy
 
 
 class _Comparison:
