@@ -220,6 +220,15 @@ def reduce(x, *, group=dist.new_group([0, 2])):
     assert [float(x) for x in seen.values()] == [12, 4, 12, 8]
 
 
+def test_a_filled_rank_finds_modules_where_a_cell_has_put_them_into_the_path(four, tmp_path):
+    (tmp_path / "only_here.py").write_text("def twice(x):\n    return 2 * x\n")
+    four.run(f"import sys\nsys.path.insert(0, {str(tmp_path)!r})\nimport only_here")
+    four.run("from only_here import twice").raise_for_error()
+    kill(four)
+    assert not four.restart_ranks(from_rank=0).left
+    assert four.run("only_here.twice(1) + twice(rank)")[2].result_repr == "6"
+
+
 def test_filling_a_new_rank_runs_no_calls_of_earlier_cells(four, tmp_path):
     note = tmp_path / "calls"
     four.run(f"""

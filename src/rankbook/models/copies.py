@@ -57,6 +57,8 @@ class Copies:
     """By name of a variable, torch's name of the process group that it holds."""
     unbound: tuple[str, ...] = ()
     """First lines of imports and definitions of which the sender has nothing."""
+    path: tuple[str, ...] = ()
+    """The sender's ``sys.path``."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,8 @@ class Take(Request):
     """The names of the process groups that other ranks have in a variable, by its name."""
     kept: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """The same by place in a definition or a module."""
+    path: tuple[str, ...] = ()
+    """The sender's ``sys.path``, in which the imports are found."""
     op = "fill"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import sysconfig
+from pathlib import Path
 
 import pytest
 
@@ -41,6 +42,16 @@ def test_a_folder_that_is_not_there_is_no_error(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     following.follow.act(None, Follow(str(tmp_path / "nowhere")))
     assert path()[0] == ""
+
+
+def test_folders_that_cells_of_another_rank_have_added_are_taken_in_their_place(path, tmp_path):
+    first, last = str(tmp_path / "first"), str(tmp_path / "last")
+    for folder in first, last:
+        Path(folder).mkdir()
+    following.extend_path(["", first, "/nowhere", STDLIB, last])
+    assert path() == ["", first, STDLIB, PACKAGES, last]
+    following.extend_path([first, STDLIB, last])
+    assert path() == ["", first, STDLIB, PACKAGES, last]
 
 
 def test_the_ranks_are_told_once_and_when_something_changes(session, pool, monkeypatch, tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from rankbook.engine.jobs import Job
 from rankbook.engine.operations import MAIN, operation
 from rankbook.models.requests import Follow
 
-__all__ = ["follow"]
+__all__ = ["extend_path", "follow"]
 
 
 class _Taken:
@@ -34,6 +34,21 @@ def follow(_job: Job, request: Follow) -> None:
     # The working directory stays first.
     here = [each for each in kept if not each]
     sys.path[:] = [*here, *before, *filter(None, kept), *after]
+
+
+def extend_path(entries: Sequence[str]) -> None:
+    """Add to ``sys.path`` what cells have added to another rank's, where its folders exist here.
+
+    What precedes all that both have goes to the front.
+
+    Args:
+        entries: The other rank's.
+    """
+    own = list(sys.path)
+    first = next((place for place, each in enumerate(entries) if each and each in own), 0)
+    before, after = _new(entries[:first], own), _new(entries[first:], own)
+    here = [each for each in own if not each]
+    sys.path[:] = [*here, *before, *filter(None, own), *after]
 
 
 def _new(entries: Iterable[str], kept: list[str]) -> list[str]:

@@ -104,7 +104,7 @@ def fill(members: Members, ranks: Collection[int], source: int, *, with_shards: 
         copy = Copy(ranks, tuple(left), with_shards)
         copies, buffers = _ask(members, [source], copy)
         sent = copies[source]
-        take = Take(source, sent.names, sent.cells, groups, kept)
+        take = Take(source, sent.names, sent.cells, groups, kept, sent.path)
         taken, _ = _ask(members, ranks, take, buffers)
         failed = {} if not sent.names else _failed(taken.values())
         if not failed:
