@@ -200,6 +200,20 @@ def test_ten_thousand_lines_of_each_rank_are_shown_once(notebook):
     assert all(sorted(numbers) == list(range(10_000)) for numbers in seen.values())
 
 
+def test_a_cell_whose_code_catches_the_interrupt_of_its_timeout_is_said_to_be_interrupted(notebook):
+    code = """%%dist --timeout 1
+import time
+try:
+    while True: time.sleep(0.01)
+except KeyboardInterrupt:
+    print('caught')"""
+    assert notebook.run(code)["status"] == "ok"
+    assert notebook.stdout == "[0-2] caught\n"
+    assert notebook.stderr.startswith(
+        "Interrupted after 1 s: ranks 0-2 were still computing in In ["
+    )
+
+
 def test_a_progress_bar_is_one_line_per_rank_that_changes(notebook):
     code = """%%dist
 import sys, time

@@ -146,6 +146,8 @@ class RunningCell:
             hang = hang or self.watch.hang
         if hang is not None:
             result.diagnosis, result.interruption = hang.diagnosis, hang.interruption
+            if result.ok and hang.interruption and not hang.diagnosis:  # its code caught it
+                self._collector.note(hang.interruption)
         result.diagnosis = result.diagnosis or overdue
         fingerprints = {rank: outcome.fingerprints for rank, outcome in outcomes.items()}
         differing = self._comparing.compare(fingerprints)
