@@ -7,7 +7,7 @@ from dataclasses import replace
 from looks import IDLE, OPEN, OVER, PROVEN, runs, waits
 
 from rankbook.models import Collective
-from rankbook.models.calls import Making
+from rankbook.models.calls import SCRIPTS, Making
 from rankbook.models.meetings import Meets
 from verdicts.case import Case
 
@@ -41,12 +41,39 @@ def made(at, rank, size):
     return replace(OVER, groups=groups)
 
 
+def in_script(look, members):
+    """The same in a script that some ranks run."""
+    call = replace(look.waiting, group=SCRIPTS, ranks=members)
+    return replace(look, waiting=call)
+
+
 def opens(at, rank, size):
     call = Collective("TCPStore", entries=(at,), since=1.0, meets=Meets(at, rank, size))
     return waits(call, "line 2: open()")
 
 
 CASES = {
+    "a script on two of four ranks, one of which does not come": Case(
+        [IDLE, OVER, IDLE, ours(in_script(joins("host:1", 1, 2), (1, 3)))],
+        "missing_rank",
+        (1,),
+        (3,),
+        PROVEN,
+    ),
+    "a script on two of four ranks, and two ports": Case(
+        [
+            IDLE,
+            in_script(joins("host:1", 0, 2), (1, 3)),
+            IDLE,
+            in_script(joins("host:2", 1, 2, "line 3: init()"), (1, 3)),
+        ],
+        "missing_rank",
+        (1, 3),
+        (1, 3),
+        PROVEN,
+        "Ranks 1,3 do not meet in init_process_group: rank 1 waits at host:1 (line 2: init()), "
+        "rank 3 waits at host:2 (line 3: init()).",
+    ),
     "two ports": Case(
         [joins("localhost:1", 0, 2), joins("localhost:2", 1, 2, "line 3: init()")],
         "missing_rank",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from rankbook.diagnosis.phrases import shortened
 from rankbook.diagnosis.wording import Words, grouped
 from rankbook.models import Collective, Look
-from rankbook.models.calls import OPENS, Making
+from rankbook.models.calls import OPENS, SCRIPTS, Making
 from rankbook.models.meetings import Meets
 from rankbook.words import sentence_start
 
@@ -23,6 +23,7 @@ __all__ = [
     "missing_from",
     "sentence",
     "together",
+    "world",
 ]
 
 _LOOPBACK = re.compile(r"^(localhost|127(\.\d+){3}|\[::1\])(?=:\d+$)")
@@ -80,6 +81,11 @@ def meets_of(call: Collective) -> Meets | None:
     return call.meets
 
 
+def world(ranks: Iterable[int], call: Collective) -> set[int]:
+    """Which ranks may come to where one waits: of a script the ranks that run it."""
+    return set(ranks) & set(call.ranks) if call.group.startswith(SCRIPTS) else set(ranks)
+
+
 def together(one: Meets, other: Meets) -> bool:
     """Whether two ranks can meet."""
     same = _place(one) == _place(other) and (one.size == other.size or 0 in (one.size, other.size))
@@ -112,7 +118,7 @@ def apart(looks: Mapping[int, Look], stuck: Collection[int]) -> Apart | None:
     made = _made(looks, stuck, calls)
     claims |= {rank: making.meets for rank, making in made.items() if making.meets}
     call = calls[min(calls)]
-    if any(looks[rank].state != "waiting" for rank in looks.keys() - claims):
+    if any(looks[rank].state != "waiting" for rank in world(looks, call) - claims.keys()):
         return None  # those that have not come at all are missing first
     sorts = grouped(claims, lambda rank: (_place(claims[rank]), claims[rank].size))
     most = max(sorts, key=len)
@@ -131,11 +137,11 @@ def is_certain(looks: Mapping[int, Look], found: Apart) -> bool:
     if any(looks[rank].has_children for rank in claims) or len(claims) < 2:  # noqa: PLR2004
         return False
     numbers = [claim.rank for claim in claims.values()]
+    count = len(world(looks, found.call))
+    are_all = found.sizes == {count}
     if found.call.op == OPENS:
-        return found.sizes == {len(looks)} and numbers.count(0) == 1
-    are_all = found.sizes == {len(looks)}
-    are_one = len(found.places) == 1 and len(claims) == len(looks)
-    return are_all or are_one
+        return are_all and numbers.count(0) == 1
+    return are_all or (len(found.places) == 1 and len(claims) == count)
 
 
 def sentence(words: Words, found: Apart) -> str:

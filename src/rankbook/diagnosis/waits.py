@@ -18,7 +18,7 @@ from rankbook.diagnosis.calls import (
     slot,
 )
 from rankbook.diagnosis.makings import destroyed_at, has_come, misfit
-from rankbook.diagnosis.meetings import meets_of, missing_from
+from rankbook.diagnosis.meetings import meets_of, missing_from, world
 from rankbook.models import Collective, Look
 from rankbook.models.calls import SCRIPTS
 
@@ -183,7 +183,7 @@ def _needs(
     if call.makes:
         return frozenset(other for other in others if not has_come(looks[other], looks[rank], call))
     if meets_of(call):
-        return frozenset(missing_from(rank, calls, latest.keys() - {rank}))
+        return frozenset(missing_from(rank, calls, world(latest, call) - {rank}))
     if is_p2p(call):
         return _needs_of_p2p(rank, exchanged, calls, others)
     if place := slot(call):
