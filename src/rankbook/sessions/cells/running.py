@@ -129,7 +129,11 @@ class RunningCell:
                 self._hear_last_words()
                 self._collector.finish()
             self._call.forget()
-        return self._result(hang, overdue), freed
+        result = self._result(hang, overdue)
+        is_caught = freed and freed.was_busy and result.ok and result.diagnosis is None
+        if is_caught and result.interruption:
+            self._collector.note(result.interruption)
+        return result, freed
 
     def _result(self, hang: Hang | None, overdue: Diagnosis | None) -> CellResult:
         """What it did on the ranks that answered.
@@ -146,8 +150,6 @@ class RunningCell:
             hang = hang or self.watch.hang
         if hang is not None:
             result.diagnosis, result.interruption = hang.diagnosis, hang.interruption
-            if result.ok and hang.interruption and not hang.diagnosis:  # its code caught it
-                self._collector.note(hang.interruption)
         result.diagnosis = result.diagnosis or overdue
         fingerprints = {rank: outcome.fingerprints for rank, outcome in outcomes.items()}
         differing = self._comparing.compare(fingerprints)
