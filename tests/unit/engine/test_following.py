@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from rankbook.engine.host import following
+from rankbook.engine.host.path import extend
 from rankbook.models.requests import Follow
 from rankbook.sessions.members.following import where
 
@@ -48,9 +49,9 @@ def test_folders_that_cells_of_another_rank_have_added_are_taken_in_their_place(
     first, last = str(tmp_path / "first"), str(tmp_path / "last")
     for folder in first, last:
         Path(folder).mkdir()
-    following.extend_path(["", first, "/nowhere", STDLIB, last])
+    extend(["", first, "/nowhere", STDLIB, last])
     assert path() == ["", first, STDLIB, PACKAGES, last]
-    following.extend_path([first, STDLIB, last])
+    extend([first, STDLIB, last])
     assert path() == ["", first, STDLIB, PACKAGES, last]
 
 

@@ -18,7 +18,7 @@ from rankbook.distributed import copying, healing
 from rankbook.distributed.copying import kept, places
 from rankbook.distributed.copying.places import group_named
 from rankbook.engine.context import Engine
-from rankbook.engine.host.following import extend_path
+from rankbook.engine.host import path
 from rankbook.engine.jobs import Job
 from rankbook.engine.operations import CONTROL, MAIN, operation
 from rankbook.engine.values import definitions
@@ -65,15 +65,15 @@ def copy(job: Job, request: Copy) -> Copies:
     copied = copying.dump(engine.namespace, names, defined, with_shards=request.with_shards)
     job.attachments.append(copied.data)
     unbound = tuple(definitions.unbound(cells, engine.namespace))
-    path = tuple(map(str, sys.path))
-    return Copies(copied.names, copied.left, cells, _groups(engine), unbound, path)
+    found_in = tuple(map(str, sys.path))
+    return Copies(copied.names, copied.left, cells, _groups(engine), unbound, found_in)
 
 
 @operation(Take, on=MAIN)
 def take(job: Job, request: Take) -> Copies:
     """Set variables to another rank's, or none of them."""
     engine = job.engine
-    extend_path(request.path)
+    path.extend(request.path)
     with kept.standing_in():
         failed = dict(definitions.run(request.cells, engine.runner.shell))
     here = {place: _group_of_mine(names, request.source) for place, names in request.kept.items()}
