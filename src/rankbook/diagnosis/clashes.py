@@ -17,7 +17,7 @@ from rankbook.diagnosis.calls import (
 )
 from rankbook.diagnosis.phrases import number, reduces, root, with_tensors
 from rankbook.diagnosis.waits import calls_at
-from rankbook.diagnosis.wording import Words
+from rankbook.diagnosis.wording import Words, outside_majority
 from rankbook.models import Collective, Look
 from rankbook.words import sentence_start
 
@@ -45,9 +45,7 @@ def clash(calls: _Calls, *, on_gloo: bool = False) -> Clash:
     one_group = len({group(call) for call in calls.values()}) == 1
     if len(sorts) == 1 or not one_group or any(map(is_p2p, calls.values())):
         return Clash(calls, (), tuple(sorted(calls)))
-    most = max(sorts, key=len)
-    majority = most if 2 * len(most) > len(calls) else ()
-    return Clash(calls, sorts, tuple(sorted(calls.keys() - set(majority))))
+    return Clash(calls, sorts, outside_majority(sorts))
 
 
 def fatal(looks: Mapping[int, Look], gone: Sequence[int]) -> Clash | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from rankbook.diagnosis.meetings import together
 from rankbook.diagnosis.phrases import shortened
-from rankbook.diagnosis.wording import Words, grouped
+from rankbook.diagnosis.wording import Words, grouped, outside_majority
 from rankbook.models import Collective, Diagnosis, Look
 from rankbook.models.calls import Making
 from rankbook.words import agree, sentence_start
@@ -105,11 +105,7 @@ def unlike(made: Mapping[int, Making]) -> Diagnosis | None:
 
 def _misfit(made: Mapping[int, Making]) -> Misfit | None:
     sorts = grouped(made, lambda each: (made[each].name, made[each].ranks))
-    if len(sorts) <= 1:
-        return None
-    most = max(sorts, key=len)
-    majority = most if 2 * len(most) > len(made) else ()
-    return Misfit(made, tuple(sorted(made.keys() - set(majority))))
+    return Misfit(made, outside_majority(sorts)) if len(sorts) > 1 else None
 
 
 def sentence(words: Words, found: Misfit) -> str:

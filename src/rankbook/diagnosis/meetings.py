@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from rankbook.diagnosis.phrases import shortened
-from rankbook.diagnosis.wording import Words, grouped
+from rankbook.diagnosis.wording import Words, grouped, outside_majority
 from rankbook.models import Collective, Look
 from rankbook.models.calls import OPENS, SCRIPTS, Making
 from rankbook.models.meetings import Meets
@@ -121,9 +121,7 @@ def apart(looks: Mapping[int, Look], stuck: Collection[int]) -> Apart | None:
     if any(looks[rank].state != "waiting" for rank in world(looks, call) - claims.keys()):
         return None  # those that have not come at all are missing first
     sorts = grouped(claims, lambda rank: (_place(claims[rank]), claims[rank].size))
-    most = max(sorts, key=len)
-    majority = most if 2 * len(most) > len(claims) and len(sorts) > 1 else ()
-    found = Apart(claims, made, tuple(sorted(claims.keys() - set(majority))), call)
+    found = Apart(claims, made, outside_majority(sorts), call)
     return found if len(sorts) > 1 or found.is_by_number or _lacks_server(found) else None
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from rankbook.diagnosis.phrases import shortened
-from rankbook.diagnosis.wording import Words, grouped
+from rankbook.diagnosis.wording import Words, grouped, outside_majority
 from rankbook.models import Look
 from rankbook.models.meetings import MeshMaking
 from rankbook.words import sentence_start
@@ -39,11 +39,8 @@ def unlike(looks: Mapping[int, Look]) -> Unlike | None:
             if (each.epoch, each.nth) == place
         }
         sorts = _sorts(made)
-        if len(sorts) <= 1:
-            continue
-        most = max(sorts, key=len)
-        majority = most if 2 * len(most) > len(made) else ()
-        return Unlike(made, tuple(sorted(made.keys() - set(majority))))
+        if len(sorts) > 1:
+            return Unlike(made, outside_majority(sorts))
     return None
 
 

@@ -13,7 +13,7 @@ from rankbook.models.calls import OPENS
 from rankbook.models.meshes import NamedMesh
 from rankbook.words import agree, in_words, ranks_do
 
-__all__ = ["ENDED", "Words", "grouped"]
+__all__ = ["ENDED", "Words", "grouped", "outside_majority"]
 
 _Key = TypeVar("_Key", bound=Hashable)
 
@@ -246,3 +246,15 @@ def grouped(ranks: Iterable[int], key: Callable[[int], _Key]) -> list[tuple[int,
     for rank in sorted(ranks):
         found.setdefault(key(rank), []).append(rank)
     return [tuple(same) for same in found.values()]
+
+
+def outside_majority(sorts: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """The ranks that differ from the majority; without one, or where all are the same, all.
+
+    Args:
+        sorts: Ranks that are the same, together.
+    """
+    every = {rank for same in sorts for rank in same}
+    most = max(sorts, key=len)
+    has_majority = len(sorts) > 1 and 2 * len(most) > len(every)
+    return tuple(sorted(every - set(most) if has_majority else every))
