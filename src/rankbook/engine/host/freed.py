@@ -21,8 +21,8 @@ _LARGE = 32 * 2**20
 stay free at the end of the heap.
 
 glibc raises its own limits to these as soon as a process frees a block of that size. Until then a
-training step returns its tensors to the system, and the next one has each page made anew: for a
-small CNN 1,290 page faults a step, a tenth of its time."""
+training step returns its tensors to the system, and the next step gets new pages: a small CNN had
+1,290 page faults a step, which took a tenth of its time."""
 
 _SET_BY_HAND = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX_")
 

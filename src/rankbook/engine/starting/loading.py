@@ -29,8 +29,8 @@ def load() -> None:
 def load_and_listen(commands: int, answer: Callable[[dict[str, Any]], dict[str, Any]]) -> bytes:
     """Do the same, and listen meanwhile: it takes seconds, on a busy machine or a slow disk many.
 
-    This process ends as soon as the other end of its commands is closed: whoever has given it up
-    must not wait for imports.
+    This process ends as soon as the other end of its commands is closed: a notebook that gives up
+    the start does not wait for imports.
 
     Args:
         commands: The descriptor from which lines of JSON are read.
