@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from rankbook.diagnosis.calls import elements, name
 from rankbook.diagnosis.clashes import Clash, mismatch
 from rankbook.diagnosis.phrases import reduces
-from rankbook.diagnosis.wording import Words, grouped
+from rankbook.diagnosis.wording import Words, grouped, outside_majority
 from rankbook.models import Collective, Diagnosis, Look
 from rankbook.models.calls import SAME_SIZE
 from rankbook.models.meshes import NamedMesh
@@ -33,9 +33,7 @@ def differing(calls: Mapping[int, Collective], mesh: NamedMesh | None = None) ->
         sorts = grouped(calls, lambda rank: elements(calls[rank]))
     if len(sorts) <= 1:
         return None
-    most = max(sorts, key=len)
-    odd = set(calls) - set(most) if 2 * len(most) > len(calls) else set(calls)
-    culprits = tuple(sorted(odd))
+    culprits = outside_majority(sorts)
     return Diagnosis(
         "mismatch",
         culprits,
