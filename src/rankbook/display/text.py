@@ -54,7 +54,10 @@ def alike(line: str, stream: str) -> str:
     """
     if "[" in line or "]" in line or "_" in line:
         line = _OF_LOG.sub(r"\1\2", _OF_RANK.sub("", _OF_CELL.sub("ipykernel", line)))
-    return (_OF_TIME if stream == "stderr" else _OF_LOGGING).sub("", line)
+    # A flood has many lines: what has neither a time nor a pid is not searched for them.
+    if stream == "stderr":
+        return _OF_TIME.sub("", line) if ":" in line or "pid" in line else line
+    return _OF_LOGGING.sub("", line) if ":" in line and "," in line else line
 
 
 _OF_CELL = re.compile(r"ipykernel_\d+(?:[/\\]\d+(?=[/\\][^/\\]+\.py\b))?")
@@ -90,7 +93,7 @@ def plain(text: str) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _prefix(ranks: tuple[int, ...], mesh: NamedMesh | None) -> str:
+def _prefix(ranks: frozenset[int], mesh: NamedMesh | None) -> str:
     return f"[{rank_selection.label(ranks, mesh)}] "
 
 
@@ -102,7 +105,7 @@ def prefixed(ranks: Iterable[int], text: str, mesh: NamedMesh | None = None) -> 
         text: One line, or several.
         mesh: Its dimensions name the ranks, where that is possible.
     """
-    prefix = _prefix(tuple(ranks), mesh)
+    prefix = _prefix(frozenset(ranks), mesh)
     if "\n" not in text:
         return prefix + text
     return prefix + text.replace("\n", "\n" + " " * len(prefix))

@@ -46,11 +46,11 @@ class Screen(Protocol):
         """Ask the user for a line; PromptError where nobody can be asked."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Entry:
     """Something on the page, and the ranks that it belongs to; without any it stays."""
 
-    ranks: set[int]
+    ranks: frozenset[int]
     place: tuple[int, ...] = ()
     """The key that sorts it among the others."""
     is_drawn: bool = False
@@ -61,7 +61,7 @@ class Entry:
     def take_back(self, ranks: Collection[int]) -> bool:
         """Take back what belongs to these ranks; return whether anything did."""
         was = len(self.ranks)
-        self.ranks.difference_update(ranks)
+        self.ranks = self.ranks.difference(ranks)
         return len(self.ranks) < was
 
     @property
@@ -79,7 +79,7 @@ class Entry:
         raise NotImplementedError
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Line(Entry):
     """A line of a stream; its text may have several lines."""
 
@@ -92,10 +92,10 @@ class Line(Entry):
 
     def shown(self, mesh: NamedMesh | None) -> str:
         """The line with its ranks."""
-        return prefixed(sorted(self.ranks), self.text, mesh) if self.ranks else self.text
+        return prefixed(self.ranks, self.text, mesh) if self.ranks else self.text
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Picture(Entry):
     """A display, below a caption that names its ranks."""
 

@@ -152,10 +152,10 @@ class Merger:
 
     def _run_of(self, rank: int) -> list[Merged]:
         """Take what a rank prints until another prints it too: the quick way through a flood."""
-        queue = self._queues[rank]
+        items, holders, alone = self._queues[rank].items, self._holders, (rank,)
         out = []
-        while self._size >= _FLOOD and queue.items and self._own(rank):
-            out.append(Merged((rank,), queue.items[0]))
+        while self._size >= _FLOOD and items and holders[items[0].key] == 1:
+            out.append(Merged(alone, items[0]))
             self._pop(rank)
         return out
 

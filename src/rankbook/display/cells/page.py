@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Collection
+from functools import lru_cache
 from itertools import count, groupby
 from operator import attrgetter
 
@@ -32,6 +33,12 @@ _FRAME = 20
 
 Named = dict[tuple[int, str], list[Picture]]
 """Displays by rank and by the name that a cell gave them; later cells may update them, too."""
+
+
+@lru_cache(maxsize=1024)
+def _one_set(ranks: tuple[int, ...]) -> frozenset[int]:
+    """One set for all lines of the same ranks: a flood has many."""
+    return frozenset(ranks)
 
 
 class Page:
@@ -69,7 +76,7 @@ class Page:
             ranks: The ranks that printed it; none: the session.
         """
         self._close_region()
-        self._add(Line(set(ranks), stream=stream, text=text))
+        self._add(Line(_one_set(tuple(ranks)), stream=stream, text=text))
 
     def show(self, display: Display, ranks: Collection[int] = ()) -> None:
         """Show a display; an update replaces the display of the same name."""
@@ -80,7 +87,7 @@ class Page:
             if not ranks:
                 return
         self._close_region()
-        picture = Picture(set(ranks), data=display.data, metadata=display.metadata)
+        picture = Picture(frozenset(ranks), data=display.data, metadata=display.metadata)
         self._add(picture)
         self._name(picture, display.display_id)
 
@@ -109,9 +116,9 @@ class Page:
             known = self._named.get((rank, name), [])
             self._named[rank, name] = [*(one for one in known if rank in one.ranks), picture]
 
-    def _split(self, picture: Picture, display: Display, ranks: set[int]) -> None:
+    def _split(self, picture: Picture, display: Display, ranks: frozenset[int]) -> None:
         """Give ranks their own display, besides the one that they shared with others."""
-        own = Picture(set(ranks), picture.place, data=display.data, metadata=display.metadata)
+        own = Picture(ranks, picture.place, data=display.data, metadata=display.metadata)
         picture.ranks -= ranks
         self._name(own, display.display_id)
         if picture in self._entries and self._screen.can_clear:
@@ -178,7 +185,7 @@ class Page:
         """Show, or rewrite, the unfinished line of a rank and stream."""
         self.begin({key[0]})
         if self._region is None:
-            self._region = Region({key[0]})
+            self._region = Region(frozenset({key[0]}))
             self._add(self._region)
         self._region.put(key, text)
 
@@ -288,6 +295,6 @@ class Page:
         self._left_out += len(lines) - bool(self._left_out)
         for line in lines:
             line.is_gone = True
-        note = Line(set(), stream="stdout", text=f"({self._left_out:,} lines above left out)")
+        note = Line(frozenset(), stream="stdout", text=f"({self._left_out:,} lines above left out)")
         note.is_drawn = True
         self._entries = [note, *(entry for entry in self._entries if not entry.is_gone)]

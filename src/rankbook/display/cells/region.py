@@ -14,7 +14,7 @@ from rankbook.models.meshes import NamedMesh
 __all__ = ["Region"]
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Region(Entry):
     """Lines that are still being rewritten, in one display of their own."""
 
@@ -27,7 +27,7 @@ class Region(Entry):
 
     def put(self, key: Key, text: str) -> None:
         """Rewrite a line, or begin one."""
-        self.ranks.add(key[0])
+        self.ranks |= {key[0]}
         if key not in self.open:
             self.open[key] = next(self.numbers)
         self.rows[(*key, self.open[key])] = text
@@ -38,7 +38,7 @@ class Region(Entry):
             del self.rows[key]
         for open_key in [key for key in self.open if key[0] in ranks]:
             del self.open[open_key]
-        return super().take_back(ranks)
+        return Entry.take_back(self, ranks)
 
     @property
     def size(self) -> int:
