@@ -14,7 +14,7 @@ SEE_ENDS = 0.02
 """Seconds between two checks of asynchronous calls."""
 
 _SEE_ENDS_LATER = 0.1
-"""The same while calls follow one another."""
+"""The same while calls follow one another, or none is open."""
 
 
 def seeing_ends(ledger: Ledger) -> Callable[[], float]:
@@ -28,7 +28,7 @@ def seeing_ends(ledger: Ledger) -> Callable[[], float]:
     def see() -> float:
         nonlocal last
         before, last = last, ledger.last
-        if last != before:
+        if last != before or not ledger.handles.held:
             return _SEE_ENDS_LATER
         ledger.settle()
         return SEE_ENDS
