@@ -11,7 +11,15 @@ from collections import deque
 from collections.abc import Iterable
 
 from rankbook.calls.fingerprints import key_of
-from rankbook.calls.records import P2P, REFUSED, Group, Record, nbytes, what_must_agree
+from rankbook.calls.records import (
+    P2P,
+    REFUSED,
+    Group,
+    Record,
+    nbytes,
+    site_of,
+    what_must_agree,
+)
 from rankbook.models.calls import Fingerprint, Traffic
 
 __all__ = ["Counts", "Totals"]
@@ -93,7 +101,7 @@ class Counts:
 
     def _look_up(self, record: Record) -> tuple[int, int]:
         """Key and bytes of a call, computed once for equal calls."""
-        site, group, dtypes = record.site, record.group, record.dtypes
+        site, group, dtypes = site_of(record), record.group, record.dtypes
         last = site.known
         if (
             last is not None

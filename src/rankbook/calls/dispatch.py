@@ -109,7 +109,12 @@ def is_fake(tensors: Sequence[Any]) -> bool:
     """Whether a call is only traced, on tensors without data, as when torch compiles."""
     if _MODE is not None and _FAKE is not None and is_tried_out() and _MODE(_FAKE) is not None:
         return True
-    return any(type(tensor).__name__ == "FakeTensor" or tensor.is_meta for tensor in tensors[:1])
+    if not tensors:
+        return False
+    first = tensors[0]
+    return first.is_meta or (
+        type(first) is not torch.Tensor and type(first).__name__ == "FakeTensor"
+    )
 
 
 def has_no_data(keys: Any) -> bool:

@@ -15,13 +15,16 @@ __all__ = ["Handles"]
 _KEPT = 1024
 _AT_ONCE = 16
 """How many handles are checked together."""
+_MANY, _OLD = 8, 5_000_000
+"""How many handles, or how many ns after the last check, let the next call check them: one by one,
+between the kernels of a training step, each check would cost three times as much."""
 
 
 class Handles:
     """The handles of a process, each with its call.
 
     A reference to a ``Work`` keeps its tensors alive. So a handle is kept only until its call is
-    done, which is checked at the next call, and never for calls on a device.
+    done, which is checked at a later call, and never for calls on a device.
     """
 
     def __init__(self) -> None:
@@ -30,6 +33,7 @@ class Handles:
         self._givers: dict[int, Record] = {}
         self._former: dict[int, tuple[Callable[[], Any], Record]] = {}
         self.held: deque[Record] = deque(maxlen=_KEPT)
+        self._checked = 0
 
     def add(self, work: Any, record: Record) -> None:
         """Note the call of a handle."""
@@ -96,6 +100,18 @@ class Handles:
     def giver_of(self, tensor: Any) -> Record | None:
         """The functional call that returned a tensor, once; None if unknown."""
         return self._givers.pop(tensor.data_ptr(), None)
+
+    def are_many_or_old(self, now: int) -> bool:
+        """Whether it is time to check the held handles.
+
+        Args:
+            now: ns since the epoch.
+        """
+        held = self.held
+        if not held or (len(held) < _MANY and now - self._checked < _OLD):
+            return False
+        self._checked = now
+        return True
 
     def done(self) -> list[Record]:
         """Drop held handles whose calls are done, and return those calls."""

@@ -97,14 +97,17 @@ def _stand_before(name: str, make: Callable[[Any, Any], Any]) -> None:
 
 def _issue(ledger: Ledger, tap: Tap, group: Any, tensors: Any, args: Any) -> Record:
     """Announce a call with the argument positions of its operator."""
+    reduces = None if tap.reduces is None else args[tap.reduces]
+    is_boxed = isinstance(reduces, torch.ScriptObject)
     return ledger.issue(
         group,
         tap.op,
         tensors,
-        "" if tap.reduces is None else reduction(args[tap.reduces]),
+        "" if tap.reduces is None else "sum" if is_boxed else reduction(reduces),
         None if tap.root is None else args[tap.root],
         None if tap.peer is None else args[tap.peer],
         None if tap.tag is None else args[tap.tag],
+        reduces if is_boxed else None,
     )
 
 

@@ -93,6 +93,7 @@ class Ledger:
         root: int | None = None,
         peer: int | None = None,
         tag: int | None = None,
+        reduces: Any = None,
     ) -> Record:
         """Announce a call that is about to be issued.
 
@@ -104,6 +105,7 @@ class Ledger:
             root: Rank in the group.
             peer: Rank in the group.
             tag: Tag of a send or recv.
+            reduces: The reduce operation in the form of C++, whose name is still to be read.
         """
         record = Record()
         group = self.groups.by_id.get(id(pg))
@@ -118,6 +120,7 @@ class Ledger:
         record.root = root if root is None else group.to_global(root)
         record.peer = peer if peer is None else group.to_global(peer)
         record.tag = tag
+        record.reduces = reduces
         if len(tensors) == 1:
             [tensor] = tensors
             record.shapes = (tensor.shape,)
@@ -143,7 +146,7 @@ class Ledger:
             if self.box is not None:
                 self.box.issued(record)
             self.counts.add(record)
-        if self.handles.held:
+        if self.handles.are_many_or_old(record.issued):
             self.settle()
         return record
 
@@ -274,11 +277,10 @@ class Ledger:
 
     def settle(self) -> None:
         """Check calls without a handle in Python for completion."""
-        # A thread that waits for one will soon know whether it failed.
         awaited = self.waits.awaited()
         with self._lock:
             for record in self.handles.done():
-                if id(record) not in awaited:
+                if id(record) not in awaited:  # whoever waits will soon know whether it failed
                     self.ended(record)
 
     def reset(self) -> None:

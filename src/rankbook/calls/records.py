@@ -10,6 +10,7 @@ from typing import Any
 
 from rankbook.calls.fingerprints import Running
 from rankbook.calls.places import Spot
+from rankbook.calls.taps import reduction
 from rankbook.models.calls import SAME_SIZE, SAME_SIZE_ON_GLOO, Call
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "is_open",
     "measure",
     "nbytes",
+    "site_of",
     "to_call",
     "what_must_agree",
 ]
@@ -101,7 +103,7 @@ class Group:
 class Site:
     """One operation at one line: the common part of its calls there."""
 
-    __slots__ = ("cell", "function", "known", "op", "reduce_op", "serial", "spot")
+    __slots__ = ("cell", "function", "known", "op", "others", "reduce_op", "serial", "spot")
 
     def __init__(
         self, op: str, reduce_op: str, function: str, spot: Spot | None, cell: Spot | None
@@ -115,6 +117,16 @@ class Site:
         """Its number in the file of the last calls; 0 if it is not there."""
         self.known: tuple[int, Any, int | None, bool, tuple[int, int]] | None = None
         """The size of its latest call with one tensor or none, and values derived from it."""
+        self.others: dict[str, Site] = {}
+        """The same line with other reduce operations."""
+
+    def reducing_by(self, reduce_op: str) -> Site:
+        """The same line with a reduce operation."""
+        if reduce_op == self.reduce_op:
+            return self
+        if reduce_op not in self.others:
+            self.others[reduce_op] = Site(self.op, reduce_op, self.function, self.spot, self.cell)
+        return self.others[reduce_op]
 
 
 class Record:
@@ -132,6 +144,7 @@ class Record:
         "issued",
         "number",
         "peer",
+        "reduces",
         "returned",
         "root",
         "seen",
@@ -150,6 +163,8 @@ class Record:
     peer: int | None
     tag: int | None
     root: int | None
+    reduces: Any
+    """The reduce operation as C++ gave it, if nobody has asked yet: see :func:`site_of`."""
     shapes: tuple[Any, ...]
     dtypes: tuple[Any, ...]
     elements: int
@@ -169,6 +184,17 @@ class Record:
     """Returns the ``Work`` of a call on a stream, while a reference to it exists."""
 
 
+def site_of(record: Record) -> Site:
+    """The line and the operation of a call.
+
+    To read a reduce operation of C++ takes long between the kernels of a training step, and less
+    afterwards. DDP adds, so that is assumed of it until somebody asks here.
+    """
+    if (given := record.reduces) is not None:
+        record.reduces, record.site = None, record.site.reducing_by(reduction(given))
+    return record.site
+
+
 def nbytes(record: Record) -> int:
     """Size of the tensors of a call, bytes."""
     if len(record.dtypes) == 1:
@@ -179,7 +205,7 @@ def nbytes(record: Record) -> int:
 
 def what_must_agree(record: Record) -> tuple[object, ...]:
     """The part of a collective that must be equal on all ranks."""
-    site = record.site
+    site = site_of(record)
     is_even = site.op in SAME_SIZE or (record.group.is_gloo and site.op in SAME_SIZE_ON_GLOO)
     sized = record.elements if is_even else None
     dtype = record.dtypes[0] if record.dtypes else None
@@ -188,7 +214,7 @@ def what_must_agree(record: Record) -> tuple[object, ...]:
 
 def to_call(record: Record) -> Call:
     """The record in a form that others may keep."""
-    group, site = record.group, record.site
+    group, site = record.group, site_of(record)
     return Call(
         id=record.id,
         op=site.op,

@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 
 from rankbook import calls, lastcalls
-from rankbook.calls import Ledger, methods
+from rankbook.calls import Ledger, kernels, methods
 from rankbook.calls.groups import Groups
 from rankbook.calls.records import to_call
 from rankbook.calls.taps import FUNCTIONAL, METHODS, OPS
@@ -46,6 +46,19 @@ def latest(ledger, count):
     """The latest calls, those that torch has refused, too."""
     ledger.settle()
     return [to_call(record) for record in ledger._records][-count:]
+
+
+def test_the_reduce_operation_of_a_call_from_cpp_is_named(world):
+    ledger = Ledger()
+    kernels.install(ledger)  # alone, as if DDP's reducer had issued these
+    try:
+        for op in (dist.ReduceOp.MAX, dist.ReduceOp.SUM, dist.ReduceOp.MAX):
+            dist.all_reduce(ones(), op)
+        found = [call.reduce_op for call in latest(ledger, 3)]
+    finally:
+        kernels.remove()
+    is_told = torch.__version__.split(".")[:2] != ["2", "9"]
+    assert found == (["max", "sum", "max"] if is_told else ["", "", ""])
 
 
 @pytest.mark.parametrize(

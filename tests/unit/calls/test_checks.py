@@ -74,7 +74,7 @@ def record_of(op="all_reduce", number=1, elements=4):
     record.site = Site(op, "sum", op, None, None)
     record.group = group_of()
     record.number, record.root, record.elements = number, None, elements
-    record.awaited = 0
+    record.awaited, record.reduces = 0, None
     record.dtypes, record.shapes = (torch.float32,), ((elements,),)
     return record
 
