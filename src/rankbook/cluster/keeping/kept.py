@@ -228,10 +228,11 @@ class Follower:
 
     def __init__(self, connection: socket.socket) -> None:
         try:
-            self.state = _ask(connection, {"follow": True})
+            state = _ask(connection, {"follow": True})
         except BaseException:
             connection.close()
             raise
+        self.state = state
         """The initial state; :mod:`rankbook.cluster.keeping.keeper` describes it."""
         connection.settimeout(None)
         self._socket = connection
