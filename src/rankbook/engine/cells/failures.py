@@ -16,7 +16,7 @@ from typing import Any
 from IPython.core.error import UsageError
 
 from rankbook.distributed import adopting, healing
-from rankbook.engine.cells import loguru, tracebacks
+from rankbook.engine.cells import loguru, stacks, tracebacks
 from rankbook.engine.looking import handling, traces
 from rankbook.engine.looking.leftovers import Leftovers
 from rankbook.errors import MismatchError
@@ -53,6 +53,7 @@ class Failures:
             self._showtraceback, shell._showtraceback = shell._showtraceback, self._on_error
             tracebacks.hide(shell.InteractiveTB)
         loguru.begin_at_cells()
+        stacks.begin_at_cells()
 
     def lacking(self) -> tuple[str, ...]:
         """What is not as it should be where IPython lacks private names, a sentence; else empty."""

@@ -16,6 +16,7 @@ from typing import Any
 from IPython.core.compilerop import CachingCompiler
 
 from rankbook.cellnames import cell_of, file_of, is_named
+from rankbook.engine.cells import stacks
 from rankbook.models.requests import Run
 
 __all__ = ["Naming"]
@@ -128,6 +129,8 @@ def _format_warning(
     line: str | None = None,
 ) -> str:
     """Format a warning; for a line of a cell, name the cell, equally on all ranks."""
+    if stacks.is_below(filename, lineno):  # a level beyond all that the person's code has
+        filename, lineno, line = "sys", 1, ""
     if not (cell := cell_of(filename)):
         return _format(message, category, filename, lineno, line)
     text = (linecache.getline(filename, lineno) if line is None else line).strip()
