@@ -8,6 +8,7 @@ import pytest
 from processes import let_pass, wait_until
 
 from clusters.conftest import notebook_on
+from clusters.hosts import NODES
 from clusters.test_starts import LINES, REDUCE, TWO_BY_TWO, lines_of_ranks
 
 BEGUN = "print('begun', flush=True)\n"
@@ -74,6 +75,32 @@ def test_a_cancelled_job_is_said_to_be_cancelled(notebook, clean):
     status = notebook.ok("%dist_status")
     assert why in status
     assert "ends in" not in status
+    notebook.ok("%dist_shutdown")
+
+
+@pytest.fixture
+def fails(clean):
+    """Sets a node down, which is idle again at the end."""
+
+    def fail(node):
+        clean.ask("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
+
+    yield fail
+    for node in NODES:
+        clean.ask("scontrol", "update", f"nodename={node}", "state=resume", check=False)
+    clean.wait_until_idle()
+
+
+def test_a_node_that_is_set_down_during_a_cell_is_said_to_have_ended_the_job(notebook, fails):
+    notebook.ok(f"%dist_init gloo {LINES['slurm']} --no-dashboard")
+    notebook.start(f"%%dist\n{BEGUN}import time; time.sleep(60)")
+    notebook.wait_for_output()
+    fails("beta-2")
+    reply = notebook.finish(30)
+    assert reply["ename"] == "HangError"
+    assert "node beta-2 failed" in reply["evalue"]
+    assert "goes on in another job" in reply["evalue"]
+    notebook.ok("import rankbook\nassert rankbook.session().diagnose().kind == 'dead'")
     notebook.ok("%dist_shutdown")
 
 

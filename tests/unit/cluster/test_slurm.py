@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from rankbook.cluster.hosts import sbatch, slurm
+from rankbook.cluster.hosts import sbatch, slurm, slurm_ends
 from rankbook.cluster.hosts.slurm import JobState
 from rankbook.errors import ClusterError, InputError
 
@@ -45,11 +45,12 @@ def test_a_job_that_waits_says_why_and_until_when(state, words):
             "srun: error: *** JOB 6 ON n1 CANCELLED AT 2026-11-27T14:05:00 DUE TO NODE FAILURE ***",
             "Slurm ended job 6: node failure",
         ),
+        ("srun: error: Node failure on n1", "Slurm ended job 6: node n1 failed"),
         ("srun: Job step aborted: Waiting up to 32 seconds", ""),
     ],
 )
 def test_what_srun_passes_on_says_why_a_step_ended(line, why):
-    assert slurm.why_step_ended("6", ["srun: something", line]) == why
+    assert slurm_ends.why_step_ended("6", ["srun: something", line]) == why
 
 
 @pytest.fixture

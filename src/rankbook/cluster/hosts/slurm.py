@@ -27,8 +27,6 @@ __all__ = [
     "own_nodes",
     "own_tasks",
     "plain",
-    "why_job_ended",
-    "why_step_ended",
     "without_job",
 ]
 
@@ -122,19 +120,6 @@ def is_alive(job: str) -> bool:
         return False
 
 
-_ENDS = {
-    "TIMEOUT": "time limit",
-    "CANCELLED": "it was cancelled",
-    "NODE_FAIL": "a node failed",
-    "OUT_OF_MEMORY": "out of memory",
-    "PREEMPTED": "it was preempted",
-    "DEADLINE": "its deadline",
-    "FAILED": "it failed",
-    "COMPLETED": "it was released",
-    "BOOT_FAIL": "a node did not boot",
-}
-
-
 def end_of(job: str) -> float | None:
     """When a job reaches its time limit, in seconds since 1970; None if it has none."""
     try:
@@ -142,32 +127,6 @@ def end_of(job: str) -> float | None:
         return time.mktime(time.strptime(shown, "%Y-%m-%dT%H:%M:%S"))
     except (ClusterError, ValueError):
         return None
-
-
-def why_job_ended(job: str) -> str:
-    """``Slurm ended job 6: time limit``; empty if it runs, or the reason is unknown."""
-    try:
-        shown = ask(["scontrol", "--oneliner", "show", "job", job])
-    except ClusterError:
-        return ""
-    match = re.search(r"\bJobState=(\w+)", shown)
-    if match is None or match[1] not in _ENDS:
-        return ""
-    return f"Slurm ended job {job}: {_ENDS[match[1]]}"
-
-
-def why_step_ended(job: str, errors: Sequence[str]) -> str:
-    """The same from srun's message: ``*** STEP 6.0 ON n1 CANCELLED AT … DUE TO TIME LIMIT ***``.
-
-    Args:
-        job: The step's job.
-        errors: What srun wrote to its standard error.
-    """
-    for line in errors:
-        if match := re.search(r"CANCELLED AT \S+(?: DUE TO ([A-Z ]+?))? \*\*\*", line):
-            why = (match[1] or "").lower()
-            return f"Slurm ended job {job}: {why or 'it was cancelled'}"
-    return ""
 
 
 def nodes_of(job: str) -> dict[str, int]:
@@ -195,13 +154,14 @@ def node_address(node: str) -> str:
     return match[1] if match else node
 
 
-def addresses(*options: str) -> list[str]:
+def addresses(*options: str, form: str = "%o") -> list[str]:
     """Where Slurm reaches its nodes.
 
     Args:
         *options: Options of sinfo that select nodes.
+        form: What sinfo prints of each; by default its address.
     """
-    return ask(["sinfo", "--noheader", "--Node", *options, "--format=%o"]).split()
+    return ask(["sinfo", "--noheader", "--Node", *options, f"--format={form}"]).split()
 
 
 def address_towards(partition: str | None) -> str:

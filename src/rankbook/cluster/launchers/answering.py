@@ -54,6 +54,9 @@ class AnsweringLauncher(FarLauncher):
     Its arguments are those of :class:`FarLauncher`.
     """
 
+    if_late = ""
+    """What to look at where a host does not introduce itself, after the words that say so."""
+
     def __init__(
         self, nproc: int, python: str | None = None, gpus: str = "", address: str = ""
     ) -> None:
@@ -171,7 +174,8 @@ class AnsweringLauncher(FarLauncher):
         late = [host for host in hosts if not host.hello and not host.has_ended]
         names = ", ".join(host.name for host in late)
         for host in late:
-            problems[host] = ClusterError(f"{names} did not answer within {_HELLO:g} s.")
+            words = f"{names} did not answer within {_HELLO:g} s"
+            problems[host] = ClusterError(f"{words}{self.if_late.format(host=host.name)}.")
         for host in hosts:
             if host.hello:
                 try:

@@ -112,6 +112,8 @@ class Launcher(ABC):
     """The id with which other notebooks join the cluster."""
     client: ipyparallel.Client
     """What :meth:`start` returned."""
+    leaving: Collection[int] = ()
+    """Engines that are about to end, since something else has told their host's process to."""
     limit: TimeLimit | None = None
     """When the engines end by themselves, if that is known."""
     instead = ""

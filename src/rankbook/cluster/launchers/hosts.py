@@ -156,6 +156,11 @@ class HostsLauncher(ReachingLauncher):
         """Raise if some host's engines can no longer come."""
         self.refuse_lost()
 
+    @property
+    def leaving(self) -> Collection[int]:  # type: ignore[override]
+        """The engines of hosts whose process was told to end."""
+        return {e for host in self.hosts if host.is_leaving for e in tuple(host.engines)}
+
     def why_lost(self, engine: int) -> str:
         """The reason why an engine ended together with its host's process."""
         return self._why_lost.get(engine, "")

@@ -14,7 +14,7 @@ from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from rankbook.cluster.hosts import sbatch, slurm
+from rankbook.cluster.hosts import sbatch, slurm, slurm_ends
 from rankbook.cluster.hosts.addresses import address_to
 from rankbook.cluster.hosts.targets import Slurm, shares
 from rankbook.cluster.launchers.host import REMOTE_MODULE, Host, seats_to_fill
@@ -29,6 +29,9 @@ __all__ = ["AllocationLauncher", "JobLauncher"]
 
 _POLL = 1.0
 """Seconds between two looks at a job that is pending."""
+
+_ELSEWHERE = "%dist_shutdown, then %dist_init, goes on in another job."
+"""What to do without the job."""
 
 _REASON = 2.0
 """Seconds for Slurm to say why a step ended."""
@@ -78,13 +81,15 @@ class _StepLauncher(HostsLauncher):
     def how_to_go_on(self, lost: Collection[Host], seats: int) -> str:
         """Without a job, by another one."""
         if self._reason:
-            return "%dist_shutdown, then %dist_init, goes on in another job."
+            return _ELSEWHERE
         return super().how_to_go_on(lost, seats)
 
     def why_it_ended(self, host: Host) -> str:
         """By what Slurm says of the job, or srun of the step."""
         if not self._reason:
             self._reason = self._find_reason(host)
+            if self._reason:
+                self.can_add, self.instead = False, _ELSEWHERE
             if self.limit is not None:
                 self.limit.ended = self._reason
         if self._reason:
@@ -98,11 +103,16 @@ class _StepLauncher(HostsLauncher):
     def _find_reason(self, host: Host) -> str:
         """Slurm's reason for the end of the job; empty if only the step has ended."""
         until = time.monotonic() + _REASON
-        while not (why := slurm.why_job_ended(self.job)) and time.monotonic() < until:
+        while not (why := slurm_ends.why_job_ended(self.job, self._errors())):
+            if time.monotonic() > until:
+                break
             time.sleep(_REASON / 10)
         if not why and not slurm.is_alive(self.job):  # Slurm forgets jobs after a while
-            why = slurm.why_step_ended(self.job, host.process.errors())
+            why = slurm_ends.why_step_ended(self.job, host.process.errors())
         return why
+
+    def _errors(self) -> list[str]:
+        return [line for host in self.hosts for line in host.process.errors()]
 
     def _note_limit(self) -> None:
         if (ends_at := slurm.end_of(self.job)) is not None:
@@ -151,6 +161,7 @@ class JobLauncher(_StepLauncher):
         self.start_controller()
         # Covers everything from here on, even between sbatch's start and its answer.
         self.at_end(["scancel", f"--name={self._name}"])
+        self._refuse_unreadable()
         self.job = self._submit(n)
         self._wait_for_nodes()
         return super().start(n)
@@ -201,6 +212,19 @@ class JobLauncher(_StepLauncher):
             name=self._name, n=asked.nproc, options=lines, address=address, port=port
         )
 
+    def _refuse_unreadable(self) -> None:
+        """Have sbatch read the options while the controller starts, which takes a second.
+
+        Raises:
+            ClusterError: It cannot. Whether Slurm accepts the job is told when it is submitted.
+        """
+        try:
+            script = self._script(self.address, 0)
+            slurm.ask(["sbatch", "--test-only"], script, env=dict(os.environ))
+        except ClusterError as error:
+            if "allocation failure" not in str(error):
+                raise
+
     def _submit(self, n: int) -> str:
         del n
         script = self._script(self.address, self.info["registration"])
@@ -220,7 +244,7 @@ class JobLauncher(_StepLauncher):
         while (state := slurm.job_state(self.job)).name != "RUNNING":
             if not state.is_alive:
                 raise ClusterError(
-                    f"{slurm.why_job_ended(self.job) or f'Job {self.job} has ended'}."
+                    f"{slurm_ends.why_job_ended(self.job) or f'Job {self.job} has ended'}."
                 )
             if why := state.never_starts:
                 raise ClusterError(f"Slurm cannot start job {self.job}: {why}.")

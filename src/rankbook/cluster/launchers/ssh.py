@@ -41,6 +41,8 @@ class SSHLauncher(HostsLauncher):
         address: This host's address for the engines; empty: the one that the hosts see.
     """
 
+    if_late = ": `ssh {host} true` must end in a terminal, too, whatever the login shell starts"
+
     def __init__(
         self,
         hosts: Sequence[tuple[str, int]],

@@ -19,9 +19,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import IPython
 import ipykernel
 import ipyparallel
+import IPython
 import tornado
 import zmq
 
@@ -33,18 +33,18 @@ __all__ = ["begin_at_cells", "frames", "is_below"]
 _ENGINE = f"{Path(__file__).parents[1]}{os.sep}"
 _RUNS_CODE = (
     *(f"{_ENGINE}{name}" for name in ("agent.py", f"cells{os.sep}runner.py", f"starting{os.sep}")),
-    f"{Path(ipyparallel.__file__).parent}{os.sep}",
+    f"{Path(str(ipyparallel.__file__)).parent}{os.sep}",
 )
 """Files that run a person's code, or the event loop in which its tasks are."""
 
-_SHELL = tuple(f"{Path(each.__file__).parent}{os.sep}" for each in (IPython, ipykernel))
+_SHELL = tuple(f"{Path(str(each.__file__)).parent}{os.sep}" for each in (IPython, ipykernel))
 """Files between those and a cell."""
 
 _OF_THE_ENGINE = (
     _ENGINE,
     *_RUNS_CODE[-1:],
     *_SHELL[1:],
-    *(f"{Path(each.__file__).parent}{os.sep}" for each in (tornado, zmq)),
+    *(f"{Path(str(each.__file__)).parent}{os.sep}" for each in (tornado, zmq)),
 )
 """Files that threads of the engine run, and a person's only through these."""
 
@@ -115,7 +115,7 @@ def _outer_frames(formerly: Callable[..., list[Any]]) -> Callable[..., list[Any]
 
 
 def _dump(formerly: Callable[..., None]) -> Callable[..., None]:
-    def dump_traceback(file: Any = None, all_threads: bool = True) -> None:
+    def dump_traceback(file: Any = None, all_threads: Any = True) -> None:  # noqa: FBT002 - as the original
         target = sys.stderr if file is None else file
         number = target if isinstance(target, int) else target.fileno()
         with tempfile.TemporaryFile() as whole:

@@ -89,6 +89,7 @@ class Server:
         orphans.adopt()
         self._logs: dict[int, int] = {}
         """By process, the descriptor of its log, if that has no name."""
+        self._is_ending = False
         self._ended: set[int] = set()
         """Processes that were killed from here: nobody asks what they did last."""
         self._wake_r, self._wake_w = os.pipe()
@@ -113,7 +114,6 @@ class Server:
             if not ready and self._lookout.is_left():
                 break
             if self._wake_r in ready and signal.SIGTERM in self._signals():
-                tell({"event": "leaving"})
                 break
             if 0 in ready:
                 data = os.read(0, 65536)
@@ -133,6 +133,8 @@ class Server:
         """Read the signals that have arrived; reap if one says that an engine has ended."""
         with suppress(BlockingIOError):
             numbers = os.read(self._wake_r, 4096)
+            if signal.SIGTERM in numbers and not self._is_ending:
+                tell({"event": "leaving"})  # before what has ended by the same signal
             if signal.SIGCHLD in numbers:
                 self._reap()
             return numbers
@@ -202,6 +204,7 @@ class Server:
                 tell(event)
 
     def _end_all(self) -> None:
+        self._is_ending = True
         self._ended.update(self._engines)
         deadline = time.monotonic() + _GRACE
         # An engine obeys SIGTERM after its cell; idle engines ignore SIGINT.

@@ -73,6 +73,8 @@ class Aftermath:
     ) -> CellResult:
         self._repair.wait()
         failures = {rank: done.error for rank, done in result.items() if done.error is not None}
+        if any(failure.ename == "KeyboardInterrupt" for failure in failures.values()):
+            self._members.await_leaving()
         stuck = stuck_ranks.of(freed, result) if freed else {}
         dead = self._members.dead
         if dead and not stuck:

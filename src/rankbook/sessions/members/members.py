@@ -103,6 +103,15 @@ class Members(Engines):
             if engine in self.ended or engine not in registered
         }
 
+    def await_leaving(self) -> None:
+        """Wait for the ends of ranks whose host was told to end: it has interrupted their cells."""
+        clock = self.timing.clock
+        deadline = clock.monotonic() + self.timing.leave
+        while set(self._pool.launcher.leaving) - self.ended.keys():
+            if clock.monotonic() > deadline:
+                return
+            clock.sleep(self.timing.turn_poll)
+
     def can_shrink_to(self, size: int) -> bool:
         """Whether ``size`` is smaller than before, and that many engines live."""
         return size <= len(self.alive) and size < (self.size or 0)
