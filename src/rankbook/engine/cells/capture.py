@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from rankbook.engine.cells.between import Between
 from rankbook.engine.cells.outputs import Outputs
-from rankbook.engine.cells.streams import CapturedStream
+from rankbook.engine.cells.streams import CapturedStream, StandardInput
 from rankbook.models.events import Clear, Display, Result
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class Capture:
             CapturedStream("stderr", sys.stderr, self),
         )
         sys.stdout, sys.stderr = self._streams
+        sys.stdin = StandardInput()
         os.register_at_fork(after_in_child=self._in_child)
         # Private in ipykernel: its hooks belong to one thread, but other threads show things, too.
         shell.display_pub._thread_local = _Hooks(self._on_display)

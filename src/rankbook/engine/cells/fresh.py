@@ -25,7 +25,7 @@ from typing import Any
 
 import torch
 
-from rankbook.engine.cells import logs, settings
+from rankbook.engine.cells import logs, once, settings
 
 __all__ = ["at_exit", "fresh"]
 
@@ -61,6 +61,8 @@ def fresh(
             _fork_server(),
             _random(),
             settings.put_back(),
+            once.interop_threads(),
+            once.thread_variable(),
             _modules(beside),
             warnings.catch_warnings(),
         ):
@@ -89,8 +91,10 @@ def at_exit(folder: str) -> Iterator[None]:
             call, args, named = calls.pop()
             try:
                 call(*args, **named)
-            except Exception:  # noqa: BLE001 - Python, too, shows it and goes on
-                traceback.print_exc()
+            except Exception as error:  # noqa: BLE001 - Python, too, shows it and goes on
+                print(f"Exception ignored in atexit callback: {call!r}", file=sys.stderr)  # noqa: T201
+                trace = error.__traceback__
+                traceback.print_exception(type(error), error, trace and trace.tb_next)
 
 
 @contextmanager

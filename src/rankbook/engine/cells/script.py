@@ -6,6 +6,7 @@ back afterwards. Its names are left for looking at, as IPython's ``%run`` leaves
 
 from __future__ import annotations
 
+import importlib.machinery
 import importlib.util
 import inspect
 import io
@@ -171,7 +172,10 @@ def _file(module: types.ModuleType, name: str) -> CodeType:
         path = os.path.join(path, "__main__.py")  # noqa: PTH118
     linecache.checkcache(path)
     module.__file__ = path
-    module.__dict__.update(__builtins__=__builtins__, __cached__=None, __spec__=None)
+    loader = importlib.machinery.SourceFileLoader(_MAIN, path)
+    module.__dict__.update(
+        __builtins__=__builtins__, __cached__=None, __loader__=loader, __spec__=None
+    )
     try:
         with io.open_code(path) as file:
             source = file.read()

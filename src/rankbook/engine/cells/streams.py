@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 
-__all__ = ["CapturedStream"]
+__all__ = ["CapturedStream", "StandardInput"]
 
 _DESCRIPTORS = {"stdout": 1, "stderr": 2}
 
@@ -115,6 +115,19 @@ class CapturedStream(io.TextIOBase):
     def __getattr__(self, name: str) -> Any:
         # ipykernel uses attributes of its own stream class (parent headers, echo).
         return getattr(self._original, name)
+
+
+class StandardInput(io.TextIOWrapper):
+    """The standard input of a rank, which is empty, and stays open.
+
+    Python's ``exit()`` closes it, and the next script may ask whether it is a terminal.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(open(0, "rb", closefd=False), encoding="utf-8")  # noqa: SIM115
+
+    def close(self) -> None:
+        """Leave it open."""
 
 
 class _Bytes(io.BufferedIOBase):

@@ -1,0 +1,67 @@
+"""What a process can do once, a script may do whenever it is run."""
+
+from __future__ import annotations
+
+import pytest
+
+ONCE = {
+    "interop threads": (
+        "import torch\ntorch.set_num_interop_threads(3)\nprint(torch.get_num_interop_threads())",
+        "3",
+    ),
+    "exit closes stdin": (
+        "import sys\nprint(sys.stdin.isatty(), repr(sys.stdin.readline()))\nexit(0)",
+        "False ''",
+    ),
+    "threads before torch": (
+        (
+            "import os\nos.environ['OMP_NUM_THREADS'] = '3'\nimport torch\n"
+            "print(torch.get_num_threads())"
+        ),
+        "3",
+    ),
+    "threads after torch": (
+        (
+            "import os, torch\ntorch.set_num_threads(2)\nos.environ.update(OMP_NUM_THREADS='5')\n"
+            "print(torch.get_num_threads())"
+        ),
+        "2",
+    ),
+    "its loader": (
+        "print(__loader__.get_source('__main__')[:5], __loader__.name)",
+        "print __main__",
+    ),
+}
+
+
+@pytest.mark.parametrize(("code", "expected"), ONCE.values(), ids=ONCE)
+def test_a_script_does_the_same_each_time(two, tmp_path, code, expected):
+    script = tmp_path / "train.py"
+    script.write_text(code)
+    for _ in range(2):
+        result = two.run_script(str(script))
+        result.raise_for_error()
+        assert {its.stdout.strip() for its in result.values()} == {expected}
+        assert {its.stderr for its in result.values()} == {""}
+
+
+def test_another_number_of_interop_threads_than_an_earlier_script_has_set_is_said(two, tmp_path):
+    script = tmp_path / "train.py"
+    for number in (3, 2):
+        script.write_text(f"import torch\ntorch.set_num_interop_threads({number})")
+        result = two.run_script(str(script))
+        result.raise_for_error()
+    for its in result.values():
+        assert "train.py:2: UserWarning: this rank keeps 3 interop threads" in its.stderr
+
+
+def test_an_exit_handler_that_fails_is_shown_as_by_python(two, tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text("import atexit\n@atexit.register\ndef fail(): {}['key']\n")
+    result = two.run_script(str(script))
+    result.raise_for_error()
+    for its in result.values():
+        first, _, *lines, last = its.stderr.strip().splitlines()
+        assert first.startswith("Exception ignored in atexit callback: <function fail")
+        assert lines[0].endswith('train.py", line 3, in fail')
+        assert last == "KeyError: 'key'"
