@@ -62,18 +62,28 @@ def notebook(clean, tmp_path):
 @pytest.fixture
 def inside(clean, tmp_path):
     """A notebook on the first node of an allocation of two, with Slurm's variables."""
-    kept = tmp_path / "environment"
-    script = f"#!/bin/sh\nenv -0 > {kept}.part; mv {kept}.part {kept}; sleep 1000"
-    (tmp_path / "job").write_text(script)
+    kept, script = variables_of_job(tmp_path)
     options = ("--nodes=2", "--ntasks=4", "--ntasks-per-node=2", "--output=/dev/null")
-    job = clean.ask("sbatch", "--parsable", *options, str(tmp_path / "job")).strip()
+    job = clean.ask("sbatch", "--parsable", *options, str(script)).strip()
     wait_until(kept.exists, 20)
-    pairs = (line.partition("=") for line in kept.read_text().split("\0"))
-    own = {name: value for name, _, value in pairs if name.startswith("SLURM")}
-    with notebook_on(clean, "alpha", tmp_path, **own) as notebook:
+    with notebook_on(clean, "alpha", tmp_path, **read_variables(kept)) as notebook:
         yield notebook
     clean.ask("scancel", job)
     wait_until(lambda: clean.ask("squeue", "--noheader") == "", 20)
+
+
+def variables_of_job(folder):
+    """Where a job's environment will be written, and the script of the job that does it."""
+    kept, script = folder / "environment", folder / "job"
+    script.write_text(f"#!/bin/sh\nenv -0 > {kept}.part; mv {kept}.part {kept}; exec sleep 1000")
+    script.chmod(0o755)
+    return kept, script
+
+
+def read_variables(kept):
+    """Slurm's variables in that environment."""
+    pairs = (line.partition("=") for line in kept.read_text().split("\0"))
+    return {name: value for name, _, value in pairs if name.startswith("SLURM")}
 
 
 @contextmanager

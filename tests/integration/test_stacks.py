@@ -16,8 +16,7 @@ def f():
     main = threading.main_thread().ident
     show = lambda: print(*traceback.extract_stack(sys._current_frames()[main])[:2])
     thread = threading.Thread(target=show)
-    thread.start()
-    thread.join()
+    thread.start(); thread.join()
 f()""",
     "inspect.stack": """import inspect
 def f(): return [(each.function, each.lineno, each.code_context) for each in inspect.stack()]
@@ -38,7 +37,9 @@ os.kill(os.getpid(), signal.SIGUSR1)
 signal.signal(signal.SIGUSR1, signal.SIG_DFL)""",
     "warnings": """import warnings
 def f(level): warnings.warn(f"level {level}", stacklevel=level)
-for level in (1, 2, 3, 5, 12): f(level)""",
+with warnings.catch_warnings():
+    warnings.simplefilter("always")
+    for level in (1, 2, 3, 5, 12): f(level)""",
 }
 
 

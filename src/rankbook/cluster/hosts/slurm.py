@@ -18,6 +18,7 @@ __all__ = [
     "addresses",
     "ask",
     "end_of",
+    "is_beside_job",
     "is_in_job",
     "job_state",
     "missing",
@@ -51,6 +52,11 @@ def own_nodes() -> int:
     """Number of nodes of that job; 1 if there is none."""
     nodes = os.environ.get("SLURM_JOB_NUM_NODES", "") if own_job() else ""
     return int(nodes) if nodes.isdigit() else 1
+
+
+def is_beside_job() -> bool:
+    """Whether this process has a job, but runs on none of its nodes: in a shell of salloc's."""
+    return bool(own_job()) and not os.environ.get("SLURMD_NODENAME")
 
 
 def own_tasks() -> int | None:

@@ -276,12 +276,20 @@ class AllocationLauncher(_StepLauncher):
 
     def preview(self) -> list[str]:
         """The commands, for display."""
-        return [f"{shlex.join(self._srun(self.job, 'NODE'))}   # on each node"]
+        late = [f"# {self._too_late()}"] if self._asked.options else []
+        return [*late, f"{shlex.join(self._srun(self.job, 'NODE'))}   # on each node"]
+
+    def _too_late(self) -> str:
+        """Say which options are not used, in words."""
+        options = " ".join(option.removeprefix("--") for option in self._asked.options)
+        return f"Not used, as this notebook is in job {self.job} already: {options}"
 
     def reach(self) -> list[Host]:
         """Start a step on each node of the allocation, or on as many as requested."""
         nodes = slurm.nodes_of(self.job)
         self._note_limit()
+        if self._asked.options:
+            self.progress.waits_for = self._too_late()
         wanted = self._asked.nodes or len(nodes)
         if wanted > len(nodes):
             raise ClusterError(
