@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from argparse import Namespace
 from importlib import import_module
@@ -257,12 +256,9 @@ def _described(kept: Kept) -> str:
 
 def _tell_of_idle_nodes(session: Session) -> None:
     """Say that an allocation has more nodes than the ranks use."""
-    if not (slurm.own_nodes() > 1 or slurm.is_beside_job()) or not slurm.is_in_job():
+    if not slurm.may_have_others() or not slurm.is_in_job():
         return
-    used = {state.host for state in session.states()}
-    if slurm.is_beside_job():
-        used.discard(socket.gethostname())
-    if (idle := slurm.own_nodes() - len(used)) > 0:
+    if (idle := slurm.idle_nodes({state.host for state in session.states()})) > 0:
         print(
             f"{plural(idle, 'node')} of this allocation (job {slurm.own_job()}) "
             f"{agree(range(idle), 'is', 'are')} idle: %dist_shutdown, then %dist_init --slurm, "

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from rankbook.cluster.hosts.addresses import address_to
@@ -18,9 +19,10 @@ __all__ = [
     "addresses",
     "ask",
     "end_of",
-    "is_beside_job",
+    "idle_nodes",
     "is_in_job",
     "job_state",
+    "may_have_others",
     "missing",
     "node_address",
     "nodes_of",
@@ -54,9 +56,20 @@ def own_nodes() -> int:
     return int(nodes) if nodes.isdigit() else 1
 
 
-def is_beside_job() -> bool:
-    """Whether this process has a job, but runs on none of its nodes: in a shell of salloc's."""
-    return bool(own_job()) and not os.environ.get("SLURMD_NODENAME")
+def may_have_others() -> bool:
+    """Whether that job has nodes besides this host."""
+    return own_nodes() > 1 or (bool(own_job()) and _is_beside_job())
+
+
+def idle_nodes(used: Collection[str]) -> int:
+    """How many nodes of that job are not among the hosts that are used."""
+    beside = {socket.gethostname()} if _is_beside_job() else set()
+    return own_nodes() - len(set(used) - beside)
+
+
+def _is_beside_job() -> bool:
+    """Whether this process runs on none of the job's nodes: in a shell of salloc's."""
+    return not os.environ.get("SLURMD_NODENAME")
 
 
 def own_tasks() -> int | None:

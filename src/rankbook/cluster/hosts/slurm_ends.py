@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
-from rankbook.cluster.hosts.slurm import addresses, ask
+from rankbook.cluster.hosts.slurm import addresses, ask, is_alive
 from rankbook.errors import ClusterError
 
-__all__ = ["why_job_ended", "why_step_ended"]
+__all__ = ["why_ended", "why_job_ended", "why_step_ended"]
+
+_REASON = 2.0
+"""Seconds for Slurm to say why a step ended."""
 
 _ENDS = {
     "TIMEOUT": "time limit",
@@ -25,6 +29,23 @@ _ENDS = {
 
 _WHILE_COMPLETING = {"NodeDown": "NODE_FAIL", "TimeLimit": "TIMEOUT"}
 """What Slurm's reasons mean for a job that it is ending."""
+
+
+def why_ended(job: str, errors: Callable[[], Sequence[str]]) -> str:
+    """Slurm's reason for the end of a job one of whose steps has ended; empty if it goes on.
+
+    Args:
+        job: Which.
+        errors: Returns what srun has written to its standard error on the nodes of the job.
+    """
+    until = time.monotonic() + _REASON
+    while not (why := why_job_ended(job, errors())):
+        if time.monotonic() > until:
+            break
+        time.sleep(_REASON / 10)
+    if not why and not is_alive(job):  # Slurm forgets jobs after a while
+        why = why_step_ended(job, errors())
+    return why
 
 
 def why_job_ended(job: str, errors: Sequence[str] = ()) -> str:

@@ -33,9 +33,6 @@ _POLL = 1.0
 _ELSEWHERE = "%dist_shutdown, then %dist_init, goes on in another job."
 """What to do without the job."""
 
-_REASON = 2.0
-"""Seconds for Slurm to say why a step ended."""
-
 _SCRIPT = """#!/bin/bash
 #SBATCH --job-name={name}
 #SBATCH --output=/dev/null
@@ -87,7 +84,7 @@ class _StepLauncher(HostsLauncher):
     def why_it_ended(self, host: Host) -> str:
         """By what Slurm says of the job, or srun of the step."""
         if not self._reason:
-            self._reason = self._find_reason(host)
+            self._reason = slurm_ends.why_ended(self.job, self._errors)
             if self._reason:
                 self.can_add, self.instead = False, _ELSEWHERE
             if self.limit is not None:
@@ -99,17 +96,6 @@ class _StepLauncher(HostsLauncher):
         if not errors:
             return f"{host.name} was lost"
         return f"The step on {host.name} ended: {slurm.plain(errors[0])}"
-
-    def _find_reason(self, host: Host) -> str:
-        """Slurm's reason for the end of the job; empty if only the step has ended."""
-        until = time.monotonic() + _REASON
-        while not (why := slurm_ends.why_job_ended(self.job, self._errors())):
-            if time.monotonic() > until:
-                break
-            time.sleep(_REASON / 10)
-        if not why and not slurm.is_alive(self.job):  # Slurm forgets jobs after a while
-            why = slurm_ends.why_step_ended(self.job, host.process.errors())
-        return why
 
     def _errors(self) -> list[str]:
         return [line for host in self.hosts for line in host.process.errors()]

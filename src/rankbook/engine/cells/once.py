@@ -35,7 +35,7 @@ def interop_threads() -> Iterator[None]:
                 warnings.warn(text, stacklevel=2)
         is_first = False
 
-    torch.set_num_interop_threads = set_num_interop_threads
+    torch.set_num_interop_threads = set_num_interop_threads  # type: ignore[assignment]
     try:
         yield
     finally:
@@ -45,7 +45,7 @@ def interop_threads() -> Iterator[None]:
 _Environ: Any = type(os.environ)
 
 
-class _BeforeTorch(_Environ):  # type: ignore[misc]
+class _BeforeTorch(_Environ):
     """The environment: a number of threads that a script sets before it imports torch is obeyed."""
 
     def __setitem__(self, name: str, value: str) -> None:
