@@ -35,7 +35,7 @@ def test_more_nodes_than_the_allocation_has_are_refused(inside):
 def beside(clean, tmp_path):
     """A notebook in a shell of salloc's, which runs on none of the nodes that it has."""
     kept, script = variables_of_job(tmp_path)
-    options = ("--nodes=2", "--ntasks=2")
+    options = ("--nodes=2", "--ntasks=2", "--kill-command=KILL")  # scancel ends the shell, too
     shell = clean.start("login", "salloc", *options, str(script), stderr=subprocess.DEVNULL)
     wait_until(kept.exists, 20)
     with notebook_on(clean, "login", tmp_path, **read_variables(kept)) as notebook:
