@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from rankbook.errors import InputError, RankbookError, SessionError
+from rankbook.ranks import label
 from rankbook.sessions.cells.cell import Cell
 from rankbook.sessions.cells.cells import Cells
 from rankbook.sessions.group import adopting, filling, stuck
@@ -18,7 +19,7 @@ from rankbook.sessions.group.group import Group
 from rankbook.sessions.group.repair import Event, Repair, Step
 from rankbook.sessions.members import Members, looks
 from rankbook.sessions.turns import Turns
-from rankbook.words import in_words, sentence_start
+from rankbook.words import agree, in_words, sentence_start
 
 __all__ = ["Renewal"]
 
@@ -97,14 +98,40 @@ class Renewal:
             _refuse_others(checkpoint)
         self._members.refuse_replacing(ranks)
         with self._renewing("replacing ranks", interrupt=interrupt):
-            self._group.restart(ranks)
-            if source is None:
-                return None
-            filled = filling.fill(self._members, ranks, source, with_shards=bool(checkpoint))
-            if checkpoint:
-                filled = self._load(filled, checkpoint)
-            self._group.settle()
-            return filled
+            try:
+                self._group.restart(ranks)
+                if source is None:
+                    return None
+                return self._fill(ranks, source, checkpoint)
+            except RankbookError as error:
+                if source is not None and (told := self._died_meanwhile(ranks, checkpoint)):
+                    raise SessionError(told) from error
+                raise
+
+    def _fill(self, ranks: Collection[int], source: int, checkpoint: str) -> Filled:
+        """Give new ranks what another one has."""
+        filled = filling.fill(self._members, ranks, source, with_shards=bool(checkpoint))
+        if checkpoint:
+            filled = self._load(filled, checkpoint)
+        self._group.settle()
+        return filled
+
+    def _died_meanwhile(self, ranks: Collection[int], checkpoint: str) -> str:
+        """Say that ranks died while others were filled, and what to do; empty if none did."""
+        ends = self._members.ends
+        lack = sorted({*ranks, *ends})
+        source = min(set(self._members.seated()) - set(lack), default=None)
+        if not ends or source is None or not self._members.can_replace:
+            return ""
+        died = sentence_start(", ".join(f"rank {rank} {how}" for rank, how in ends.items()))
+        given = f"{label(lack)} --from {source}" + (
+            f" --checkpoint {checkpoint}" * bool(checkpoint)
+        )
+        filled = agree(ranks, "it", "they") if set(ranks) == set(ends) else in_words(ranks)
+        return (
+            f"{died} while {filled} {agree(ranks, 'was', 'were')} being filled: "
+            f"%dist_restart {given} replaces {in_words(lack)} and keeps the others."
+        )
 
     def _load(self, filled: Filled, path: str) -> Filled:
         """Have all ranks load a checkpoint, watched like any cell."""

@@ -6,6 +6,7 @@ import pytest
 from steps import end_of, run_stuck
 
 from rankbook.errors import ClusterError, SessionError
+from rankbook.models.requests import Pull
 
 
 def test_states_are_ordered_by_rank_with_spares_last(make):
@@ -27,6 +28,16 @@ def test_a_silent_engine_has_the_state_no_answer(formed, pool):
     assert [s.state for s in states] == ["idle", "no answer", "idle", "idle"]
     assert states[1].info.rank == 1
     assert (states[1].line, states[1].ended) == ("", "")
+
+
+def test_a_rank_that_ends_before_it_answers_is_told_with_what_to_type(formed, pool):
+    formed.run("x = rank")
+    pool[2].answers = False
+    call = formed.members.ranks().request(Pull("x"))
+    pool.kill(2)
+    assert call.wait(5)
+    with pytest.raises(SessionError, match="Rank 2 was killed by SIGKILL: %dist_restart 2"):
+        call.raise_for_failure()
 
 
 @pytest.mark.parametrize("happens", ["does not answer", "ends"])

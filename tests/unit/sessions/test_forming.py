@@ -294,10 +294,16 @@ def test_an_engine_that_ends_while_the_group_forms_leaves_no_group(session, pool
         return call
 
     monkeypatch.setattr(pool.channel, "request", request)
-    with pytest.raises(EngineError, match="Engine 1 has ended"):
+    told = "Rank 1 was killed by SIGKILL: %dist_restart 1"
+    with pytest.raises(SessionError, match=told):
         session.initialize("gloo")
     assert session.world_size == 0
     assert infos(pool) == [None] * 3
+    with pytest.raises(SessionError, match=told):
+        session.run("rank")
+    monkeypatch.undo()
+    session.restart_ranks()
+    assert session.world_size == 4
 
 
 def test_ctrl_c_while_the_group_forms_leaves_no_group(session, pool, monkeypatch):

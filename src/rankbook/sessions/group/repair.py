@@ -181,6 +181,7 @@ class Repair:
         step = self.step(Event.CELL_BEGINS)
         if step is Step.REFUSE:
             if not self._group.infos and not self._group.is_being_made:
+                self._members.refuse_dead()
                 raise SessionError("There is no process group: make one with %dist_init.")
             raise SessionError("The process group is being renewed: run the cell again.")
         if step is Step.MAKE:

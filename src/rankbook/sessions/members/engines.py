@@ -74,7 +74,12 @@ class Engines:
 
     def party(self, engines: Mapping[int, int]) -> Party:
         """Engines by rank, or by another number, to be asked together."""
-        return Party(self._pool.channel, engines, self.timing)
+        return Party(self._pool.channel, engines, self.timing, lambda: self.told_of_dead)
+
+    @property
+    def told_of_dead(self) -> str:
+        """How ranks have ended, and what to do, in one line; empty if all live."""
+        return ""
 
     def how_it_ended(self, engine: int) -> str:
         """Say how an engine ended: by itself, or with its host or job."""

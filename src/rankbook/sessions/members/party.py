@@ -7,6 +7,7 @@ from typing import Any
 
 from rankbook.cluster.transport.call import Call, Event
 from rankbook.cluster.transport.channel import Channel
+from rankbook.errors import EngineError, SessionError
 from rankbook.models import events
 from rankbook.models.requests import RemoteError, Request
 from rankbook.timing import Timing
@@ -20,15 +21,23 @@ class Party:
     An engine that is no rank goes by its id instead; there is no party of both.
     """
 
-    def __init__(self, channel: Channel, engines: Mapping[int, int], timing: Timing) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        engines: Mapping[int, int],
+        timing: Timing,
+        told_of_dead: Callable[[], str] = str,
+    ) -> None:
         """Name the ranks.
 
         Args:
             channel: To the engines.
             engines: The engines by rank.
             timing: How long to wait for answers.
+            told_of_dead: Says how ranks have ended, and what to do; nothing if none has.
         """
         self.timing = timing
+        self._told_of_dead = told_of_dead
         self._channel = channel
         self._engines = dict(engines)
 
@@ -49,7 +58,7 @@ class Party:
     def only(self, ranks: Collection[int]) -> Party:
         """Those of ``ranks`` that belong to it."""
         chosen = {rank: engine for rank, engine in self._engines.items() if rank in ranks}
-        return Party(self._channel, chosen, self.timing)
+        return Party(self._channel, chosen, self.timing, self._told_of_dead)
 
     def request(
         self, requests: Request | Mapping[int, Request], buffers: Sequence[bytes] = ()
@@ -67,7 +76,8 @@ class Party:
             requests = dict.fromkeys(self._engines, requests)
         asked = {self._engines[rank]: request for rank, request in requests.items()}
         call = self._channel.request(asked, buffers)
-        return RankCall(self._channel, call, {self._engines[rank]: rank for rank in requests})
+        ranks = {self._engines[rank]: rank for rank in requests}
+        return RankCall(self._channel, call, ranks, self._told_of_dead)
 
     def look(self, request: Request) -> RankCall:
         """Ask for something that engines answer at any time; stop waiting for silent ranks."""
@@ -95,9 +105,16 @@ class Party:
 class RankCall:
     """One request to several ranks, and their answers so far."""
 
-    def __init__(self, channel: Channel, call: Call, ranks: Mapping[int, int]) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        call: Call,
+        ranks: Mapping[int, int],
+        told_of_dead: Callable[[], str],
+    ) -> None:
         self._channel = channel
         self._call = call
+        self._told_of_dead = told_of_dead
         self._ranks = ranks  # by engine, at the time of the request
 
     @property
@@ -159,8 +176,17 @@ class RankCall:
             yield self._ranks[event.engine], event.body
 
     def raise_for_failure(self) -> None:
-        """Raise the error of the first rank that failed, as the class that its engine raised."""
-        self._channel.raise_for_failure(self._call)
+        """Raise the error of the first rank that failed, as the class that its engine raised.
+
+        Raises:
+            SessionError: A rank has ended; the message says how, and what to do.
+        """
+        try:
+            self._channel.raise_for_failure(self._call)
+        except EngineError:
+            if told := self._told_of_dead():
+                raise SessionError(told) from None
+            raise
 
     def forget(self) -> None:
         """Drop the call: answers that are still missing are no longer wanted."""
