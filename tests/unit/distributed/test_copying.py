@@ -197,6 +197,14 @@ def test_an_object_that_waits_for_a_replaced_rank_does_not_wait_on_that_rank():
     model(torch.ones(1, 2))
 
 
+def test_a_module_that_compiles_itself_is_copied_without_what_it_has_made():
+    model = DistributedDataParallel(torch.nn.Linear(2, 2))
+    model.compile(backend="eager")
+    here, left = copied("model", model=model)
+    assert not left
+    here["model"](torch.ones(1, 2)).sum().backward()
+
+
 def test_an_object_of_one_process_is_not_copied_and_the_reason_is_given():
     with Path(__file__).open() as log:
         here, left = copied(

@@ -26,10 +26,11 @@ _FSDP = "torch.distributed.fsdp."
 def without_ours(one: Any) -> dict[str, Any]:
     """The attributes of a module or an optimizer, with the hooks that a person has put there.
 
-    Without those of FSDP and of this package, and without what a scheduler has put in the place of
-    ``optimizer.step`` to see its calls.
+    Without those of FSDP and of this package, without what a scheduler has put in the place of
+    ``optimizer.step`` to see its calls, and without what ``module.compile()`` has made.
     """
     state = dict(vars(one))
+    state.pop("_compiled_call_impl", None)  # torch does not pickle it, either
     if hasattr(state.get("step"), "_wrapped_by_lr_sched"):
         del state["step"]
     for table in _TABLES:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import torch
 
-__all__ = ["forget"]
+__all__ = ["forget", "leave_out"]
 
 
 def forget() -> None:
@@ -18,3 +20,21 @@ def forget() -> None:
     """
     if "torch._dynamo" in sys.modules:  # importing it takes a second
         torch.compiler.reset()
+
+
+def leave_out(hook: Callable[..., object]) -> None:
+    """Have the hooks of a class run as they are in a module that was compiled.
+
+    What they do to a reducer cannot be traced.
+
+    Args:
+        hook: One of them.
+    """
+    cls: Any = type(hook)
+    if "torch._dynamo" in sys.modules and cls not in _left_out:
+        _left_out.add(cls)
+        cls.__call__ = torch.compiler.disable(cls.__call__)
+
+
+_left_out: set[type] = set()
+"""Classes of hooks that are not traced."""

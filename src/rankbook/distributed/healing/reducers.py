@@ -21,7 +21,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from rankbook.distributed.healing import buckets
+from rankbook.distributed.healing import buckets, compiled
 from rankbook.distributed.healing.replicated import entrance
 from rankbook.distributed.stores import Store
 
@@ -186,6 +186,7 @@ def restart(module: Any, kind: str, standings: Sequence[Sequence[Standing]], sto
     key = f"healing/buckets/{kind}"
     layout = json.loads(store.get(key)) if _sign(every) else None
     begin = Begin(module, layout, are_sorted=are_sorted == {True})
+    compiled.leave_out(begin)
     _due[module] = entrance(module).register_forward_pre_hook(begin, prepend=True)
 
 
