@@ -81,6 +81,7 @@ MESH = "torch.distributed.device_mesh.DeviceMesh"
 ZERO = "torch.distributed.optim.ZeroRedundancyOptimizer"
 REPLICATE = "torch.distributed._composable.replicate"
 SCHEDULE = "torch.distributed.pipelining.schedules.PipelineScheduleSingle"
+SCHEDULES = "torch.distributed.pipelining.schedules.PipelineScheduleMulti"
 STORAGE = "torch.UntypedStorage"
 LOADERS = "torch.utils.data.dataloader"
 LOADER = "torch.utils.data.DataLoader"
@@ -244,6 +245,7 @@ USES = [
     (ZERO, "_overlap_with_ddp", "distributed"),
     (SCHEDULE, "_internal_losses", "distributed"),
     (SCHEDULE, "_stage", "distributed"),
+    (SCHEDULES, "_stages", "distributed"),
     (STORAGE, "_cdata", "distributed"),
     (LOADERS, "_BaseDataLoaderIter", "distributed"),
     (LOADER, "_index_sampler", "distributed"),

@@ -17,7 +17,7 @@ from typing import Any
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.optimizer import Optimizer
 
-from rankbook.distributed.healing import fsdp1, fsdp2, reducers
+from rankbook.distributed.healing import fsdp1, fsdp2, pipelines, reducers
 from rankbook.distributed.healing.reducers import Standing
 from rankbook.distributed.stores import Store
 from rankbook.heap import instances
@@ -27,26 +27,6 @@ __all__ = ["Found", "find", "restart"]
 _dist: Any = import_module("torch.distributed")
 
 Standings = Mapping[str, Sequence[Standing]]
-
-
-_TOLD = {
-    f"{stage}{direction}_initialized"
-    for stage in ("_stage", "_stages")
-    for direction in ("", "_forward", "_backward")
-}
-"""Attributes that a pipeline sets once its stages know each other's shapes, by torch version."""
-
-
-_OF_A_STEP = {
-    "_internal_losses",
-    "backward_counter",
-    "bwd_recv_ops",
-    "fwd_recv_ops",
-    "unshard_ops",
-    "unsharded_stages",
-}
-"""Attributes that a pipeline fills in a step and empties at its end: losses; and of a schedule with
-several stages per rank, counters, pending receives and unsharded stages."""
 
 
 @dataclass(frozen=True)
@@ -215,11 +195,7 @@ def _groups_of_other(one: Any) -> tuple[Any, ...]:
     if hasattr(one, "process_group"):
         held = {one.process_group, getattr(one, "_inter_node_pg", None)}  # FSDP's hybrid shards
         return tuple(held - {None}) or (None,)
-    return tuple({stage.group for stage in _stages(one)})
-
-
-def _stages(schedule: Any) -> list[Any]:
-    return list(schedule._stages) if hasattr(schedule, "_stages") else [schedule._stage]
+    return tuple({stage.group for stage in pipelines.stages(one)})
 
 
 def _class(module: str, name: str) -> Any:
@@ -253,28 +229,9 @@ def restart(found: Found, reports: Sequence[Standings], store: Store) -> list[tu
     return [(one, lack) for one, lack in hindered if lack]
 
 
-def _restart_schedule(schedule: Any) -> str:
-    """Drop the parts of a step that was cut that a pipeline does not reset itself.
-
-    Its stages exchange shapes again, because one of them may be new, or was cut in that exchange.
-    """
-    for name in _OF_A_STEP & set(vars(schedule)):
-        getattr(schedule, name).clear()
-    for name in _TOLD & set(vars(schedule)):
-        setattr(schedule, name, False)
-    for stage in _stages(schedule):
-        for infos in (*stage.args_recv_info.values(), *stage.grad_recv_info.values()):
-            for info in infos:
-                # From torch 2.15 on it keeps pending receives, and starts no more while it has
-                # some: the connections of these are gone.
-                if hasattr(info, "take_buffer"):
-                    info.buffer = None
-    return ""
-
-
 _RESTARTS = {
     "FullyShardedDataParallel": fsdp1.hindrance,
-    "_PipelineSchedule": _restart_schedule,
+    "_PipelineSchedule": pipelines.restart,
 }
 """By name in :data:`_OTHERS`, the function that restarts it at the next step, and returns what
 torch lacks for that. A cut leaves no trace in others."""
