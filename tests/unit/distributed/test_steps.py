@@ -1,4 +1,4 @@
-"""Counting the steps of optimizers, to notice where ranks differ."""
+"""Counting the steps of optimizers and schedulers, to notice where ranks differ."""
 
 from __future__ import annotations
 
@@ -27,6 +27,22 @@ def test_steps_are_counted_by_class_and_shapes():
     assert {kind.split()[0] for kind in steps.taken([one, two])} == {"SGD"}
     steps.begin()
     assert list(steps.taken([one, two]).values()) == [[0], [0]]
+
+
+def test_steps_of_schedulers_are_counted_from_the_last_meeting_on():
+    optimizer = torch.optim.SGD([torch.zeros(2, requires_grad=True)], lr=1)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1)
+    optimizer.step()
+    scheduler.step()
+    assert sorted(steps.taken([optimizer, scheduler]).values()) == [[1], [1]]
+    steps.begin([optimizer, scheduler])
+    assert sorted(steps.taken([optimizer, scheduler]).values()) == [[0], [0]]
+    scheduler.step()
+    steps.begin()
+    assert {kind.split()[0]: n for kind, n in steps.taken([optimizer, scheduler]).items()} == {
+        "SGD": [0],
+        "StepLR": [1],
+    }
 
 
 @pytest.mark.parametrize(

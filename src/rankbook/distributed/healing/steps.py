@@ -1,7 +1,8 @@
-"""How many steps each optimizer has taken since the ranks last met, on each rank.
+"""How many steps each optimizer and scheduler has taken since the ranks last met, on each rank.
 
 A step that was cut is lost on ranks that had not reached ``optimizer.step()``, and taken on those
-that had. Replicas differ afterwards, and nothing in torch notices.
+that had. Replicas differ afterwards, and nothing in torch notices. So do their next steps where a
+scheduler has changed the learning rate on some ranks only.
 """
 
 from __future__ import annotations
@@ -11,15 +12,19 @@ from contextlib import suppress
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
 __all__ = ["Diverged", "begin", "count", "diverged", "taken"]
 
 Diverged = tuple[str, tuple[int, ...]]
-"""Class of an optimizer, and by rank how many steps it has taken; -1 where it is new."""
+"""Class of an optimizer or a scheduler, and by rank how many steps it has taken; -1 where new."""
 
 _taken: MutableMapping[Any, int] = WeakKeyDictionary()
 """By optimizer, its steps."""
+
+_begun: MutableMapping[Any, int] = WeakKeyDictionary()
+"""By scheduler, its steps when the ranks last met."""
 
 
 class _Hook:
@@ -39,27 +44,43 @@ def _note(optimizer: Optimizer, _args: Any, _options: Any) -> None:
     _taken[optimizer] = _taken.get(optimizer, 0) + 1
 
 
-def begin() -> None:
-    """Count from 0 again."""
+def begin(schedulers: Collection[Any] = ()) -> None:
+    """Count from 0 again.
+
+    Args:
+        schedulers: All of this process, optimizers among them; if none are given, their steps are
+            counted on.
+    """
     _taken.clear()
+    _begun.update({one: one.last_epoch for one in schedulers if _is_scheduler(one)})
 
 
 def taken(optimizers: Collection[Any]) -> dict[str, list[int]]:
-    """By class and shapes of parameters, the steps of the optimizers that have taken any.
+    """By class and shapes of parameters, the steps of optimizers and schedulers that have any.
 
     Args:
-        optimizers: All of this process. If none of a kind has taken a step, its list is ``[0]``.
+        optimizers: All of this process, and all schedulers. If none of a kind has taken a step, its
+            list is ``[0]``.
     """
+    counts = [
+        (one, one.optimizer, one.last_epoch - _begun.get(one, 0))
+        if _is_scheduler(one)
+        else (one, one, _taken.get(one, 0))
+        for one in optimizers
+    ]
     found: dict[str, list[int]] = {}
-    for optimizer in optimizers:
+    for one, optimizer, count in counts:
         with suppress(AttributeError):  # it is being made
-            parameters = [one for group in optimizer.param_groups for one in group["params"]]
+            parameters = [each for group in optimizer.param_groups for each in group["params"]]
             # Python's own hash of numbers is the same in every process.
-            shapes = hash(tuple(tuple(one.shape) for one in parameters))
-            found.setdefault(f"{type(optimizer).__name__} {shapes:x}", []).append(
-                _taken.get(optimizer, 0)
-            )
+            shapes = hash(tuple(tuple(each.shape) for each in parameters))
+            found.setdefault(f"{type(one).__name__} {shapes:x}", []).append(count)
     return {kind: sorted(filter(None, steps)) or [0] for kind, steps in found.items()}
+
+
+def _is_scheduler(one: Any) -> bool:
+    """Whether it is one, and not just being made."""
+    return isinstance(one, LRScheduler) and {"optimizer", "last_epoch"} <= set(vars(one))
 
 
 def diverged(reports: Sequence[Mapping[str, Sequence[int]] | None]) -> tuple[Diverged, ...]:

@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import Any
 
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.optimizer import Optimizer
 
 from rankbook.distributed.healing import fsdp1, fsdp2, pipelines, reducers
@@ -42,7 +43,7 @@ class Found:
     others: tuple[tuple[str, Any, tuple[Any, ...]], ...] = ()
     """Other holders of groups: class name, object, and its groups; None: the default group."""
     optimizers: tuple[Any, ...] = ()
-    """All optimizers, whatever they optimize."""
+    """All optimizers, whatever they optimize, and all schedulers."""
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -146,11 +147,11 @@ def _find(names: Mapping[Any, str]) -> Found:
     mesh = _class("torch.distributed.device_mesh", "DeviceMesh")
     others = {cls: name for name, cls in _others()}
     ddp, shards, meshes, rest, optimizers = [], [], [], [], []
-    kinds = (DistributedDataParallel, sharded, mesh, Optimizer, *others)
+    kinds = (DistributedDataParallel, sharded, mesh, Optimizer, LRScheduler, *others)
     for one in instances(*filter(None, kinds)) if names else ():
         # By its class only: reading an attribute of some objects has side effects.
         cls = type(one)
-        if issubclass(cls, Optimizer):
+        if issubclass(cls, (Optimizer, LRScheduler)):
             optimizers.append(one)
         if issubclass(cls, DistributedDataParallel):
             with suppress(AttributeError):  # it is being made, or has no torch reducer
