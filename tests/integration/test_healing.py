@@ -133,6 +133,41 @@ def test_ranks_cut_while_ddp_sorts_its_buckets_take_the_next_step(
         assert taken == expected[before:]
 
 
+IN_PARTS = """
+def grads(k):
+    optimizer.zero_grad()
+    for part in range(2):
+        if part:
+            pause("parts")
+        model.set_requires_gradient_sync(part == 1)
+        model(batch(k + 50 * part)).pow(2).sum().backward()
+"""
+
+
+def test_gradients_of_the_first_part_of_a_step_are_dropped_where_a_rank_was_between_two(four):
+    make(four, "FSDP2")
+    four.run(IN_PARTS).raise_for_error()
+    expected = states(four, range(3))
+    forget(four)
+    make(four, "FSDP2")
+    four.run(IN_PARTS).raise_for_error()
+    assert states(four, range(1)) == expected[:1]
+    four.run("if rank == 2: halt['parts'] = 'raise'").raise_for_error()
+    assert not four.run("grads(1)").ok
+    assert states(four, range(1, 3)) == expected[1:]
+
+
+def test_a_schedule_that_has_gone_on_on_some_ranks_is_reported(four):
+    make(four, "DDP")
+    four.run("scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1)").raise_for_error()
+    code = "grads(0)\napply()\nif rank == 3: raise ValueError\nscheduler.step()\ndist.barrier()"
+    assert (
+        "Replicas have diverged: StepLR has taken 1 step on ranks 0-2, 0 on rank 3, since the "
+        "group was made" in four.run(code).note
+    )
+    assert "diverged" not in four.run("if rank: dist.barrier()").note
+
+
 def test_a_reduction_of_a_step_that_one_rank_never_took_is_dropped(four, undisturbed):
     expected = undisturbed("DDP")
     forget(four)

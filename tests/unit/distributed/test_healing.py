@@ -231,6 +231,37 @@ def test_a_sharded_module_goes_on_where_torch_only_reads_what_has_accumulated(gr
         model(tensor)
 
 
+def between_two_parts_of_a_step():
+    """An FSDP module with gradients of the first part, which are not reduced yet."""
+    model, tensor = cut_in_the_forward()
+    model.set_requires_gradient_sync(False)
+    model(tensor).sum().backward()
+    return model
+
+
+def accumulated(model):
+    [group] = fsdp2.param_groups(model)
+    return [one.unsharded_param.grad is not None for one in group.fsdp_params]
+
+
+def test_gradients_of_the_first_part_of_a_step_go_with_the_rest_that_was_cut_on_another_rank(group):
+    model = between_two_parts_of_a_step()
+    assert not fsdp2.is_amid(model)
+    fsdp2.restart(model)
+    assert accumulated(model) == [True, True]
+    fsdp2.restart(model, was_cut=True)
+    assert accumulated(model) == [False, False]
+
+
+def test_a_module_whose_parameters_are_being_gathered_gathers_them_again(group):
+    model, tensor = cut_in_the_forward()
+    handle = model.unshard(async_op=True)
+    again()
+    handle.wait()  # there is nothing left to wait for
+    with torch.no_grad():
+        model(tensor)
+
+
 def held_state(model, name):
     return type(model._get_fsdp_state()._training_state)[name]
 
@@ -239,7 +270,7 @@ def test_a_sharded_module_says_so_where_torch_lacks_what_it_takes_to_go_on(group
     model, tensor = cut_in_the_forward()
     other = dist.new_group([0])
 
-    def lacks(module):
+    def lacks(module, *, was_cut):
         raise AttributeError("'FSDPState' object has no attribute '_reset_iter_state'")
 
     monkeypatch.setattr(fsdp2, "restart", lacks)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
-__all__ = ["hindrance", "param_groups", "restart"]
+__all__ = ["hindrance", "is_amid", "param_groups", "restart"]
 
 logger = logging.getLogger(__name__)
 
@@ -20,27 +20,41 @@ def param_groups(module: Any) -> list[Any]:
     return [*_param_groups(module._get_fsdp_state())]
 
 
-def hindrance(module: Any) -> str:
+def is_amid(module: Any) -> bool:
+    """Whether a module is in the middle of a step."""
+    with suppress(AttributeError):  # :func:`hindrance` says so
+        return any(one._training_state.name != "IDLE" for one in _parts(module._get_fsdp_state()))
+    return False
+
+
+def hindrance(module: Any, *, was_cut: bool) -> str:
     """Restart a module; return what this torch lacks for that, empty if nothing."""
     try:
-        restart(module)
+        restart(module, was_cut=was_cut)
     except (AttributeError, TypeError) as error:
         logger.warning("an FSDP module cannot go on with this torch", exc_info=True)
         return str(error)
     return ""
 
 
-def restart(module: Any) -> None:
+def restart(module: Any, *, was_cut: bool = False) -> None:
     """Shard the parameters of an interrupted step, and drop its gradients.
 
     Where there is none, parameters that a forward has gathered are sharded all the same, and what
     the backward would prefetch is forgotten: a rank that was cut between forward and backward would
     not gather what the others do.
+
+    Args:
+        module: The module.
+        was_cut: Whether its step was cut on some rank. This one may be between two parts of it, and
+            have gradients of the first.
     """
     root = module._get_fsdp_state()
+    parts = _parts(root)
     groups = [group for state in _states(root) for group in _param_groups(state)]
-    states = [*_states(root), *groups]
-    if all(state._training_state.name == "IDLE" for state in states):
+    for group in groups:
+        group._all_gather_result = None  # nothing will complete it
+    if not was_cut and all(one._training_state.name == "IDLE" for one in parts):
         for group in groups:
             group._to_sharded()
             group._post_forward_indices.clear()
@@ -48,13 +62,14 @@ def restart(module: Any) -> None:
             root._comm_ctx.post_forward_order.clear()
         return
     for group in groups:
-        group._all_gather_result = None  # nothing will complete it
         for parameter in group.fsdp_params:
             # zero_grad() does not see these.
             with suppress(AttributeError):  # from torch 2.15 on it is a view of the other one
                 parameter.unsharded_accumulated_grad = None
             with suppress(AttributeError):  # it was never unsharded
                 parameter._unsharded_param.grad = None
+    if not groups:
+        return
     if hasattr(module, "reset_iter_state"):  # from torch 2.13 on
         module.reset_iter_state()
     else:
@@ -72,7 +87,7 @@ def _begin_again(root: Any, groups: Sequence[Any]) -> None:
         group._post_forward_indices.clear()
         group._to_sharded()
     idle = type(root._training_state).IDLE
-    for one in (*_states(root), *groups):
+    for one in _parts(root):
         one._training_state = idle
     root._state_ctx.iter_forward_root = None
     root._state_ctx.post_backward_final_callback_queued = False
@@ -81,6 +96,12 @@ def _begin_again(root: Any, groups: Sequence[Any]) -> None:
 def _states(state: Any) -> list[Any]:
     """The state of a root that has run, and those of the modules in it."""
     return list(state._state_ctx.all_states) if state._is_root else []
+
+
+def _parts(root: Any) -> list[Any]:
+    """The states of a root that has run, and their parameter groups."""
+    states = _states(root)
+    return [*states, *(group for state in states for group in _param_groups(state))]
 
 
 def _param_groups(state: Any) -> Iterator[Any]:

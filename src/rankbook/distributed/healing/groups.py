@@ -82,8 +82,9 @@ def heal(account: Account | None, *, clean: bool = False) -> Healed:
     terms = tuple(one.terms for one in able)
     size = 0 if account is None else account.size
     taken = steps.taken(found.optimizers)
-    word = Word(terms, _count(account), found.standings, (), account is None, taken, size)
-    steps.begin()
+    is_new = account is None
+    word = Word(terms, _count(account), found.standings, (), is_new, taken, size, found.amid)
+    steps.begin(found.optimizers)
     words = meet(word)
     # No other group gets the name of one that has ended: a mesh would find it by that name.
     _c10d._world.group_count = max(_c10d._world.group_count, *(word.count for word in words))
@@ -147,7 +148,8 @@ def settle() -> tuple[tuple[str, ...], tuple[str, ...]]:
     found = wrappers.find({one.group: one.terms.name for one in account.held})
     meshes.unify(found.meshes, {one.terms.name for one in account.held})
     meshes.clear_caches()
-    word = Word((), 0, found.standings, tuple(kind for kind, _ in found.fsdp))
+    shards = tuple(kind for kind, _ in found.fsdp)
+    word = Word((), 0, found.standings, shards, amid=found.amid)
     words = exchange("settle", word)
     kinds = [{*one.standings, *one.shards} for one in words]
     members = {one.group: one.terms.ranks for one in account.held}
@@ -164,7 +166,8 @@ def _restart(found: wrappers.Found, words: Sequence[Word]) -> tuple[wrappers.Fou
     """Restart wrappers at the next step; return those, and those that this torch cannot restart."""
     broken = wrappers.Found()
     standings = [word.standings for word in words]
-    for one, lack in wrappers.restart(found, standings, _c10d._get_default_store()):
+    cut = {kind for word in words for kind in word.amid}
+    for one, lack in wrappers.restart(found, standings, cut, _c10d._get_default_store()):
         stale.refuse_for_lack(one, lack)
         broken = broken.more(one)
     return found.less(broken), broken

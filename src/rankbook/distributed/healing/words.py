@@ -38,6 +38,8 @@ class Word:
     """The steps of optimizers since the ranks last met."""
     size: int = 0
     """The world size when it was last in a group."""
+    amid: tuple[str, ...] = ()
+    """Kinds of FSDP modules that are in the middle of a step."""
 
 
 def exchange(topic: str, word: Word) -> list[Word]:
@@ -63,6 +65,7 @@ def _read(text: bytes) -> Word:
         content["is_new"],
         content["steps"],
         content["size"],
+        tuple(content["amid"]),
     )
 
 

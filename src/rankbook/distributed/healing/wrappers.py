@@ -62,6 +62,11 @@ class Found:
             found[kind] = (*found.get(kind, ()), reducers.standing(module))
         return found
 
+    @property
+    def amid(self) -> tuple[str, ...]:
+        """Kinds of FSDP modules that are in the middle of a step."""
+        return tuple(kind for kind, module in self.fsdp if fsdp2.is_amid(module))
+
     def split(self, groups: Collection[Any]) -> tuple[Found, Found]:
         """The wrappers whose groups are all among these, and the rest.
 
@@ -204,12 +209,15 @@ def _class(module: str, name: str) -> Any:
     return getattr(sys.modules.get(module), name, ())
 
 
-def restart(found: Found, reports: Sequence[Standings], store: Store) -> list[tuple[Found, str]]:
+def restart(
+    found: Found, reports: Sequence[Standings], cut: Collection[str], store: Store
+) -> list[tuple[Found, str]]:
     """Have the next step of each begin as if the step that was cut had not begun.
 
     Args:
         found: The wrappers of this rank.
         reports: By rank, its :attr:`Found.standings`.
+        cut: Kinds of FSDP modules whose step was cut on some rank.
         store: The store in which the ranks exchange more.
 
     Returns:
@@ -221,7 +229,9 @@ def restart(found: Found, reports: Sequence[Standings], store: Store) -> list[tu
         for kind, module in found.ddp:
             if not reducers.lack(module):
                 act(module, kind, standings[kind], store)
-    hindered += [(Found(fsdp=(one,)), fsdp2.hindrance(one[1])) for one in found.fsdp]
+    for kind, module in found.fsdp:
+        lack = fsdp2.hindrance(module, was_cut=kind in cut)
+        hindered.append((Found(fsdp=((kind, module),)), lack))
     hindered += [
         (Found(others=(one,)), _RESTARTS[one[0]](one[1]))
         for one in found.others
