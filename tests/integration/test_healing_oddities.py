@@ -10,6 +10,8 @@ import pytest
 from objects import COMMON, OBJECTS, STEP, seen_after
 from processes import wait_until
 
+from rankbook.errors import SessionError
+
 pytestmark = pytest.mark.usefixtures("eager", "nothing_of_before")
 
 
@@ -86,6 +88,59 @@ slow = Slow()
     assert [after[rank] for rank in range(3)] == [before[rank] for rank in range(3)]
     assert after[3] == before[0]
     four.run(STEP.format(1)).raise_for_error()
+
+
+def kill(session, rank):
+    session.run("import os; pid = os.getpid()")
+    os.kill(session.pull("pid")[rank], signal.SIGKILL)
+    wait_until(lambda: rank in session.dead_ranks)
+
+
+DEADLY = """
+def die(where):
+    if rank == where:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+class Deadly:
+    def __init__(self, where):
+        self.where = where
+    def __reduce__(self):
+        die(self.where)
+        return die, (self.where,)
+"""
+
+
+def test_the_group_works_after_a_rank_died_while_another_was_filled_from_it(four):
+    four.run(f"{COMMON}{OBJECTS['DDP']}{DEADLY}\n{STEP.format(0)}").raise_for_error()
+    four.run("deadly = Deadly(0) if rank == 0 else None").raise_for_error()
+    kill(four, 3)
+    why = r"Rank 0 was killed by SIGKILL while rank 3 was being filled: %dist_restart 0,3 --from 1 "
+    with pytest.raises(SessionError, match=why):
+        four.restart_ranks(from_rank=0)
+    # Rank 3 is forgotten.
+    four.restart_ranks(from_rank=1)
+    assert "DDP modules wait until rank 3 has them, too." in four.carried
+    result = four.run("grads(1)")
+    assert result[3].error.ename == "NameError"
+    for rank in range(3):
+        assert "rank 3 was replaced and has no such DDP module" in result[rank].error.evalue
+    four.reset()
+    four.restart_ranks([3], from_rank=1)
+    states = seen_after(four, STEP.format(1))
+    assert states[0] == states[1] == states[2] == states[3]
+
+
+def test_a_rank_that_dies_while_it_is_filled_is_filled_again(four):
+    four.run(f"{COMMON}{OBJECTS['DDP']}{DEADLY}\n{STEP.format(0)}").raise_for_error()
+    four.run("deadly = Deadly(3)", ranks=0).raise_for_error()
+    kill(four, 3)
+    why = r"Rank 3 was killed by SIGKILL while it was being filled: %dist_restart 3 --from 0 rep"
+    with pytest.raises(SessionError, match=why):
+        four.restart_ranks(from_rank=0)
+    four.run("del deadly", ranks=0).raise_for_error()
+    four.restart_ranks(from_rank=0)
+    states = seen_after(four, STEP.format(1))
+    assert states[0] == states[1] == states[2] == states[3]
 
 
 def test_two_deaths_in_a_row_are_two_replacements(four):

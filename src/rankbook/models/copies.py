@@ -106,3 +106,5 @@ class Settled:
 
     healed: tuple[str, ...] = ()
     waiting: tuple[str, ...] = ()
+    lacking: tuple[int, ...] = ()
+    """Ranks that do not have what still waits."""

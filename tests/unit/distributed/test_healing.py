@@ -516,6 +516,47 @@ def test_a_module_of_replicate_waits_for_a_replaced_rank_in_its_own_forward(grou
     assert id(model) not in stale.refused()
 
 
+def test_a_module_waits_for_all_ranks_that_have_lacked_it(group):
+    model = DistributedDataParallel(torch.nn.Linear(2, 2))
+    found = wrappers.find({group: "0"})
+    stale.wait(found, [2])
+    stale.wait(found, [])
+    with pytest.raises(StaleGroupError, match=r"rank 2 was replaced.* %dist_restart 2 --from 0"):
+        model(torch.ones(1, 2))
+    stale.wait(found, [1])
+    with pytest.raises(
+        StaleGroupError, match=r"ranks 1,2 were replaced.* %dist_restart 1,2 --from"
+    ):
+        model(torch.ones(1, 2))
+    stale.wait_for(found, lambda _kind, _module: {1})
+    with pytest.raises(StaleGroupError, match="rank 1 was replaced"):
+        model(torch.ones(1, 2))
+    assert stale.release(found) == ()
+    model(torch.ones(1, 2))
+
+
+def test_a_module_that_was_given_to_a_rank_waits_until_all_ranks_have_it(group):
+    model = DistributedDataParallel(torch.nn.Linear(2, 2))
+    healing.wait_for_others()
+    with pytest.raises(StaleGroupError, match="rank 0 was replaced and has no such DDP module"):
+        model(torch.ones(1, 2))
+    assert healing.settle() == (("DDP modules",), (), ())
+    model(torch.ones(1, 2))
+
+
+def test_a_reducer_is_made_in_a_module_that_was_compiled(group):
+    model = DistributedDataParallel(torch.nn.Linear(2, 2))
+    run = torch.compile(model, backend="eager")
+    for _ in range(2):
+        run(torch.ones(1, 2)).sum().backward()
+    former = model.reducer
+    cut = reducers.Standing(has_begun=True, is_sorted=True, is_done=False)
+    reducers.restart(model, "kind", [[cut]], dist.HashStore())
+    torch.compiler.reset()
+    run(torch.ones(1, 2)).sum().backward()
+    assert model.reducer is not former
+
+
 def test_ddp_modules_with_other_hooks_are_of_another_kind(group):
     one, other = (DistributedDataParallel(torch.nn.Linear(2, 2)) for _ in range(2))
     other.register_comm_hook(None, allreduce_hook)

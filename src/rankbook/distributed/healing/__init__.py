@@ -13,7 +13,7 @@ torch raises because a group has ended, ``explaining`` says that instead.
 from rankbook.distributed.healing.account import Account, note
 from rankbook.distributed.healing.connections import is_possible, lacking, separate
 from rankbook.distributed.healing.explaining import explain
-from rankbook.distributed.healing.groups import Healed, heal, on_connected, settle
+from rankbook.distributed.healing.groups import Healed, heal, on_connected, settle, wait_for_others
 from rankbook.distributed.healing.meshes import clear_caches
 from rankbook.distributed.healing.scripts import end
 from rankbook.distributed.healing.steps import count as count_steps
@@ -34,4 +34,5 @@ __all__ = [
     "roster",
     "separate",
     "settle",
+    "wait_for_others",
 ]

@@ -33,7 +33,7 @@ from rankbook.distributed.healing.words import (
     meet,
 )
 
-__all__ = ["Healed", "heal", "on_connected", "settle"]
+__all__ = ["Healed", "heal", "on_connected", "settle", "wait_for_others"]
 
 _c10d: Any = import_module("torch.distributed.distributed_c10d")
 
@@ -132,18 +132,18 @@ def heal(account: Account | None, *, clean: bool = False) -> Healed:
     )
 
 
-def settle() -> tuple[tuple[str, ...], tuple[str, ...]]:
+def settle() -> tuple[tuple[str, ...], tuple[str, ...], tuple[int, ...]]:
     """Have wrappers go on that waited for a replaced rank, which now has them; on every rank.
 
     Returns:
-        The kinds of those that go on, and of those that still wait.
+        The kinds of those that go on, and of those that still wait, and the ranks that lack these.
 
     Raises:
         DistStoreError: A rank did not say within the timeout what it holds.
     """
     account = note()
     if account is None:
-        return (), ()
+        return (), (), ()
     gc.collect()  # otherwise a mesh that is garbage might be the newest on some ranks
     found = wrappers.find({one.group: one.terms.name for one in account.held})
     meshes.unify(found.meshes, {one.terms.name for one in account.held})
@@ -157,9 +157,28 @@ def settle() -> tuple[tuple[str, ...], tuple[str, ...]]:
     def is_everywhere(kind: str, group: Any) -> bool:
         return group in members and all(kind in kinds[rank] for rank in members[group])
 
+    def lacking(kind: str, module: Any) -> set[int]:
+        groups = wrappers.groups_of(module) if module in stale.waiting() else ()
+        ranks = {rank for group in groups for rank in members.get(group, ())}
+        return {rank for rank in ranks if kind not in kinds[rank]}
+
     complete = found.where(is_everywhere)
+    stale.wait_for(found.less(complete), lacking)
     complete, _ = _restart(complete, words)
-    return complete.kinds, stale.release(complete)
+    steps.begin(found.optimizers)  # a scheduler that was copied has steps of before
+    return complete.kinds, stale.release(complete), stale.lacking()
+
+
+def wait_for_others() -> None:
+    """Have the wrappers of this rank wait for :func:`settle`: it has just been given them.
+
+    If that fails to come, as when another rank dies, they would begin a step that the other ranks
+    refuse.
+    """
+    account = note()
+    if account is not None:
+        found = wrappers.find({one.group: one.terms.name for one in account.held})
+        stale.wait(found, [dist.get_rank()])
 
 
 def _restart(found: wrappers.Found, words: Sequence[Word]) -> tuple[wrappers.Found, wrappers.Found]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -19,6 +19,7 @@ from rankbook.errors import StaleGroupError
 
 __all__ = [
     "Refusal",
+    "lacking",
     "latest",
     "origin",
     "refuse",
@@ -28,6 +29,7 @@ __all__ = [
     "refused",
     "release",
     "wait",
+    "wait_for",
     "waiting",
 ]
 
@@ -120,19 +122,34 @@ def refuse_empty(name: str, module: Any, path: str) -> None:
         _refuse(module, f"{name} is sharded, and {path} does not have its values: load them")
 
 
-def wait(found: Found, new: Sequence[int]) -> None:
-    """Make modules refuse to run until new ranks have them, too.
+def wait(found: Found, new: Collection[int]) -> None:
+    """Make modules refuse to run until new ranks have them, too, and those that lacked them before.
 
     Args:
         found: Those modules.
-        new: The new ranks.
+        new: The new ranks; if there are none, modules wait as they did before.
     """
-    if not found.kinds or not new:
-        return  # if any wait, they do so since an earlier generation
-    for module, called, how in _what_waits(found, new):
-        if module not in _waiting:
-            why = f"{_replaced(new)} no such {called}: {how}"
-            _waiting[module] = _refuse(entrance(module), why)
+    if new:
+        wait_for(found, lambda _kind, module: {*new, *_waiting.get(module, (None, ()))[1]})
+
+
+def wait_for(found: Found, lack: Callable[[str, Any], Collection[int]]) -> None:
+    """Make modules refuse to run until other ranks have them, too.
+
+    Args:
+        found: Those modules.
+        lack: By kind and module, the ranks that do not have it; where there are none, it waits
+            no more and no less than before.
+    """
+    for kind, module in (*found.ddp, *found.fsdp):
+        ranks = frozenset(lack(kind, module))
+        handle, for_these = _waiting.get(module, (None, frozenset()))
+        if not ranks or ranks == for_these:
+            continue
+        if handle is not None:
+            handle.remove()
+        why = _why_it_waits(module, sorted(ranks))
+        _waiting[module] = _refuse(entrance(module), why), ranks
 
 
 def _replaced(new: Sequence[int]) -> str:
@@ -141,27 +158,25 @@ def _replaced(new: Sequence[int]) -> str:
     return f"rank{'s' * (len(new) > 1)} {','.join(map(str, new))} {verb} replaced and {have}"
 
 
-def _what_waits(found: Found, new: Sequence[int]) -> Iterator[tuple[Any, str, str]]:
-    """Modules, each with its name, and what to do so that new ranks have it, too."""
+def _why_it_waits(module: Any, new: Sequence[int]) -> str:
+    """Say that ranks have no such module, and what to do so that they have it, too."""
     again, restart = "make it again on all ranks", f"%dist_restart {','.join(map(str, new))} --from"
-    for _, module in found.ddp:
-        # Other ranks may have an equally built module with other parameters.
-        members = dist.get_process_group_ranks(module.process_group)
-        source = next((rank for rank in sorted(members) if rank not in new), None)
-        if is_replicated(entrance(module)):
-            yield module, "module of replicate()", again
-        else:
-            yield module, "DDP module", f"{restart} {source} makes it there, or {again}"
-    source = next(rank for rank in range(len(new) + 1) if rank not in new)
-    for _, module in found.fsdp:
-        how = f"{restart} {source} --checkpoint PATH makes it there, or {again}"
-        yield module, "FSDP module", how
+    if not isinstance(module, DistributedDataParallel):
+        first = next(rank for rank in range(len(new) + 1) if rank not in new)
+        how = f"{restart} {first} --checkpoint PATH makes it there, or {again}"
+        return f"{_replaced(new)} no such FSDP module: {how}"
+    if is_replicated(entrance(module)):
+        return f"{_replaced(new)} no such module of replicate(): {again}"
+    # Other ranks may have an equally built module with other parameters.
+    members = dist.get_process_group_ranks(module.process_group)
+    source = next((rank for rank in sorted(members) if rank not in new), None)
+    return f"{_replaced(new)} no such DDP module: {restart} {source} makes it there, or {again}"
 
 
 def release(found: Found) -> tuple[str, ...]:
     """Let modules run that waited for others of their kind; return the kinds that still wait."""
     for _, module in (*found.ddp, *found.fsdp):
-        handle = _waiting.pop(module, None)
+        handle, _ = _waiting.pop(module, (None, ()))
         if handle is not None:
             handle.remove()
             _refused.pop(entrance(module), None)
@@ -170,13 +185,18 @@ def release(found: Found) -> tuple[str, ...]:
     return tuple(sorted(set(left)))
 
 
+def lacking() -> tuple[int, ...]:
+    """Ranks that do not have modules that wait for them."""
+    return tuple(sorted({rank for _, ranks in _waiting.values() for rank in ranks}))
+
+
 def waiting() -> set[Any]:
     """Modules that wait for others of their kind."""
     return set(_waiting)
 
 
-_waiting: MutableMapping[Any, Any] = WeakKeyDictionary()
-"""By waiting module, the handle of the hook that makes it wait."""
+_waiting: MutableMapping[Any, tuple[Any, frozenset[int]]] = WeakKeyDictionary()
+"""By waiting module, the handle of the hook that makes it wait, and the ranks that lack it."""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from rankbook.distributed.healing.reducers import Standing
 from rankbook.distributed.stores import Store
 from rankbook.heap import instances
 
-__all__ = ["Found", "find", "restart"]
+__all__ = ["Found", "find", "groups_of", "restart"]
 
 _dist: Any = import_module("torch.distributed")
 
@@ -127,7 +127,7 @@ class Found:
         """
         ddp = [one for one in self.ddp if is_so(one[0], one[1].process_group)]
         fsdp = [
-            one for one in self.fsdp if all(is_so(one[0], group) for group in _groups_of(one[1]))
+            one for one in self.fsdp if all(is_so(one[0], group) for group in groups_of(one[1]))
         ]
         others = [one for one in self.others if all(is_so(one[0], group) for group in one[2])]
         return Found(tuple(ddp), tuple(fsdp), others=tuple(others))
@@ -164,7 +164,7 @@ def _find(names: Mapping[Any, str]) -> Found:
                     ddp.append((_kind(one, names[one.process_group]), one))
         elif issubclass(cls, sharded):
             with suppress(AttributeError):  # it is being made
-                if any(group in names for group in _groups_of(one)):
+                if any(group in names for group in groups_of(one)):
                     shards.append((_kind(one, "shards"), one))
         elif issubclass(cls, mesh):
             meshes.append(one)
@@ -248,8 +248,10 @@ _RESTARTS = {
 torch lacks for that. A cut leaves no trace in others."""
 
 
-def _groups_of(module: Any) -> list[Any]:
-    """The groups that an FSDP2 module holds, and the modules in it."""
+def groups_of(module: Any) -> list[Any]:
+    """The groups that a DDP module holds, or an FSDP2 module and the modules in it."""
+    if isinstance(module, DistributedDataParallel):
+        return [module.process_group]
     held: list[Any] = []
     for one in module.modules():
         for group in fsdp2.param_groups(one) if hasattr(one, "_get_fsdp_state") else ():

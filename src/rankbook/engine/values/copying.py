@@ -83,6 +83,7 @@ def take(job: Job, request: Take) -> Copies:
     if reason:
         name, _, why = reason.partition(": ")
         return Copies(left={name: why})
+    healing.wait_for_others()
     for name, groups in request.groups.items():
         engine.namespace[name] = _group_of_mine(groups, request.source)
     taken = (name for name in request.names if not _is_defined(engine.namespace[name]))

@@ -136,10 +136,13 @@ class Group:
         Raises:
             RankbookError: A rank did not say what it holds.
         """
-        for rank, settled in filling.settle(self.members).items():
+        found = filling.settle(self.members)
+        lacking = {rank for settled in found.values() for rank in settled.lacking}
+        for rank, settled in found.items():
             info = self.infos[rank]
             healed = tuple(dict.fromkeys((*settled.healed, *info.healed)))
-            self.infos[rank] = replace(info, healed=healed, waiting=settled.waiting)
+            is_new = rank in lacking if lacking else info.is_new
+            self.infos[rank] = replace(info, healed=healed, waiting=settled.waiting, is_new=is_new)
 
     def leave(self) -> None:
         """End the group on every engine and make no new one."""
