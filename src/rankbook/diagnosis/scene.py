@@ -64,7 +64,8 @@ class Scene:
         if found is not None:
             return rank in found.claims and is_certain(self.looks, found)
         call = self.waits[rank].call
-        return call.makes or (call.meets is not None and call.meets.only_ranks)
+        is_closed = call.meets is not None and call.meets.only_ranks
+        return call.makes or (is_closed and not self.looks[rank].has_children)
 
     def ranks(self, state: str) -> tuple[int, ...]:
         """Ranks in a state, ascending."""

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import os
 import socket
-import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache
@@ -35,6 +35,8 @@ from rankbook.distributed import (
     teardown,
 )
 from rankbook.distributed.environment import Launch, is_loopback
+from rankbook.distributed.listening import serve
+from rankbook.distributed.outsiders import Door, FileDoor, KnockError, PortDoor
 from rankbook.distributed.stores import Store
 
 __all__ = [
@@ -45,12 +47,10 @@ __all__ = [
     "lacking",
     "ports",
     "tell_children",
-    "wait_until_connected",
 ]
 
 _LOOPBACK = "127.0.0.1"
 _PORT, _CHILDRENS_PORT = "port", "children's port"
-_CONNECTED = "rankbook/connected"
 _RENDEZVOUS: Any = import_module(
     "torch.distributed.rendezvous"
 )  # torch.distributed has a function of that name
@@ -110,6 +110,7 @@ def enable(launch: Launch, address: str, timeout: timedelta) -> Ports:
     adopting.install()
     destroying.install()
     opening.install()
+    meets.install()
     return ports
 
 
@@ -117,6 +118,7 @@ def disable() -> None:
     """Let torch make all stores itself again, and close what rank 0 opened."""
     _release()
     opening.remove()
+    meets.remove()
     vars(_session).update(vars(_Session()))
     while _originals:
         setattr(_RENDEZVOUS, *_originals.popitem())
@@ -213,39 +215,26 @@ def act_as(launch: Launch | None) -> Launch | None:
     return former
 
 
-def wait_until_connected(*given: Any, **options: Any) -> None:
-    """Wait until gloo has connected all ranks of a default group, not only this one.
-
-    A rank that destroys the group at once would take the connections from slower ranks.
-
-    Args:
-        *given: The arguments of the group: the number of ranks, this rank, its members, the
-            backend, the store in which the ranks met.
-        **options: The group's ``timeout``, among others.
-    """
-    size, _, _, backend, store = given[:5]
-    if size > 1 and str(backend) in ("gloo", "undefined"):
-        if store.add(f"{_CONNECTED}/count", 1) == size:
-            store.set(_CONNECTED, "")
-        limit = options.get("timeout") or _RENDEZVOUS.default_pg_timeout
-        # If a rank does not come, the group's first collective reports it.
-        stores.poll(lambda: store.check([_CONNECTED]), time.monotonic() + limit.total_seconds())
-
-
 def _create_store(
     hostname: str, port: int, rank: int, world_size: int, timeout: timedelta, *args: Any, **kw: Any
 ) -> Any:
     """Replace the torch function that makes a store at a host and port."""
-    launch = _session.launch
+    launch, at = _session.launch, meets.at_port(hostname, port)
     if _is_here(launch):
         is_all = launch.one_host and (rank, world_size) == (launch.rank, launch.world_size)
         is_ours = is_all or world_size == 1  # ranks can each be alone at the same port
-        if (hostname, port) == _session.address or (is_ours and is_loopback(hostname)):
+        is_own = (hostname, port) == _session.address
+        if is_own or (is_ours and is_loopback(hostname)):
             launch = replace(launch, rank=rank, world_size=world_size)
-            return _meet(launch, meets.at_port(hostname, port), timeout)
+            if is_own or world_size == 1:
+                return _meet(launch, at, timeout)
+            door = PortDoor(hostname, port, serves=rank == 0)
+            with suppress(KnockError):
+                return _meet(launch, at, timeout, door)
+            if door.guest is not None:
+                return meets.interruptible(serve(door.guest, timeout), timeout, at)
     if not _is_here(launch):
         return _originals[_CREATE](hostname, port, rank, world_size, timeout, *args, **kw)
-    at = meets.at_port(hostname, port)
     with meets.announced(at, rank, world_size, timeout):
         store = _originals[_CREATE](hostname, port, rank, world_size, timeout, *args, **kw)
     return meets.interruptible(store, timeout, at)
@@ -255,7 +244,9 @@ def _file_store(path: str, world_size: int = -1, *args: Any, **kw: Any) -> Any:
     """Replace the torch function that makes a store in a file."""
     launch = _session.launch
     if _is_here(launch) and launch.one_host and world_size == launch.world_size:
-        return _meet(launch, meets.in_file(path), _RENDEZVOUS.default_pg_timeout)
+        at, timeout = meets.in_file(path), _RENDEZVOUS.default_pg_timeout
+        with suppress(KnockError):
+            return _meet(launch, at, timeout, FileDoor(path))
     return _originals[_FILE](path, world_size, *args, **kw)
 
 
@@ -264,16 +255,23 @@ def _is_here(launch: Launch | None) -> TypeGuard[Launch]:
     return launch is not None and _session.pid == os.getpid()
 
 
-def _meet(launch: Launch, at: str, timeout: timedelta) -> Store:
+def _meet(launch: Launch, at: str, timeout: timedelta, door: Door | None = None) -> Store:
     where = f"{_common(at, launch)}/{launch.world_size}"
     try:
         job = f"by hand/{launch.job}/{where}" if launch.job else f"by hand/{where}"
-        with meets.announced(at, launch.rank, launch.world_size, timeout, only_ranks=True):
-            store = rendezvous.meet(replace(launch, job=job), timeout).store
+        size, is_open = launch.world_size, door is not None
+        with meets.announced(at, launch.rank, size, timeout, only_ranks=True, or_children=is_open):
+            launch = replace(launch, job=job)
+            store = rendezvous.meet(launch, timeout, door.look if door else None).store
+    except KnockError:
+        raise
     except BaseException:
         if not dist.is_initialized():
             teardown.forget_attempt()
         raise
+    finally:
+        if door is not None:
+            door.close()
     return meets.interruptible(store, timeout, at, launch.world_size)
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from rankbook.distributed import devices
 from rankbook.distributed.stores import (
@@ -22,7 +23,18 @@ from rankbook.distributed.stores import (
 )
 from rankbook.models.meetings import Meets
 
-__all__ = ["announced", "at_port", "in_file", "interruptible", "of_store", "of_thread"]
+__all__ = [
+    "announced",
+    "at_port",
+    "in_file",
+    "install",
+    "interruptible",
+    "is_of_ranks",
+    "of_store",
+    "of_thread",
+    "remove",
+    "stands_for",
+]
 
 _ALONE = "a HashStore, which other processes do not see"
 
@@ -35,6 +47,41 @@ _KEPT = 64
 _kept: deque[Store] = deque(maxlen=_KEPT)
 _places: WeakKeyDictionary[Store, str] = WeakKeyDictionary()
 """Of stores that stand for another one."""
+
+_prefixes: WeakKeyDictionary[Store, str | None] = WeakKeyDictionary()
+"""Below which keys of a store start, with those of the stores below it."""
+
+_of_ranks: WeakSet[Store] = WeakSet()
+"""Those that no other process reaches than ranks of the session."""
+
+_PREFIX_STORE: Any = PrefixStore
+_construct: Callable[..., None] = PrefixStore.__init__
+
+
+def install() -> None:
+    """Note the prefixes of stores from now on, which torch does not tell.
+
+    (The constructor's parameters are documented, but replacing it is not: torch 2.9 to 2.15.)
+    """
+    _PREFIX_STORE.__init__ = _noting
+
+
+def remove() -> None:
+    """Have torch's own constructor again."""
+    _PREFIX_STORE.__init__ = _construct
+
+
+@functools.wraps(_construct)
+def _noting(made: Any, /, *args: Any, **kwargs: Any) -> None:
+    _construct(made, *args, **kwargs)
+    given = dict(zip(("prefix", "store"), args, strict=False)) | kwargs
+    outer = _prefix_of(given["store"])
+    _prefixes[made] = None if outer is None else f"{outer}/{given['prefix']}".lstrip("/")
+
+
+def _prefix_of(store: Any) -> str | None:
+    """The prefix of all keys of a store; None if it is not known."""
+    return _prefixes.get(store, None if isinstance(store, PrefixStore) else "")
 
 
 def at_port(host: str, port: int) -> str:
@@ -55,6 +102,7 @@ def announced(
     timeout: timedelta | None = None,
     *,
     only_ranks: bool = False,
+    or_children: bool = False,
 ) -> Iterator[None]:
     """Tell that this thread waits for others within the block, unless it already waits for them.
 
@@ -64,12 +112,13 @@ def announced(
         size: How many there are; 0: not known.
         timeout: After which it gives up; None: not known.
         only_ranks: Whether no other process can come there than ranks of the session.
+        or_children: Whether those can that code has started here.
     """
     thread = threading.get_ident()
     is_outermost = thread not in _present
     if is_outermost:
         seconds = timeout.total_seconds() if timeout is not None else None
-        _present[thread] = Meets(at, rank, size, only_ranks, seconds)
+        _present[thread] = Meets(at, rank, size, only_ranks, or_children, seconds)
     try:
         yield
     finally:
@@ -82,7 +131,9 @@ def of_thread(thread: int) -> Meets | None:
     return _present.get(thread)
 
 
-def interruptible(store: Store, timeout: timedelta, at: str, size: int = 0) -> Store:
+def interruptible(
+    store: Store, timeout: timedelta, at: str, size: int = 0, prefix: str | None = ""
+) -> Store:
     """Have waits in a store be Python.
 
     Args:
@@ -90,25 +141,50 @@ def interruptible(store: Store, timeout: timedelta, at: str, size: int = 0) -> S
         timeout: Of its waits.
         at: Its place.
         size: How many ranks meet there; 0: others than ranks of the session may reach it, too.
+        prefix: Below which prefix of that place; empty: the same on all ranks.
     """
     if not devices.gpu_count():  # threads of NCCL's are better served without Python
         store = Interruptible(store, timeout, size)
         if not size:
             store.kind = "other store"
-    _places[store] = at
+    stands_for(store, at, size, prefix)
     _kept.append(store)
+    return store
+
+
+def stands_for(store: Store, at: str, size: int, prefix: str | None = "") -> None:
+    """Note the place of a store, of whatever class it is; arguments as above."""
+    _places[store], _prefixes[store] = at, prefix
+    if size:
+        _of_ranks.add(store)
+
+
+def is_of_ranks(store: Any) -> bool:
+    """Whether no other process reaches a store than ranks of the session."""
+    return _at_place(store) in _of_ranks
+
+
+def _at_place(store: Any) -> Any:
+    """The store below prefixes of which the place is known."""
+    while isinstance(store, PrefixStore) and store not in _places:
+        store = store.underlying_store
     return store
 
 
 def of_store(store: Any, rank: int, size: int) -> Meets | None:
     """Where ranks meet that make a group in a store; None if it is not known."""
-    while isinstance(store, PrefixStore) and store not in _places:
-        store = store.underlying_store
+    if not isinstance(store, Store):
+        return None
+    prefix, at = _prefix_of(store), _place_of(_at_place(store))
+    return Meets(at, rank, size, prefix=prefix) if at else None
+
+
+def _place_of(store: Any) -> str:
     if store in _places:
-        return Meets(_places[store], rank, size)
+        return _places[store]
     if isinstance(store, TCPStore):
-        return Meets(at_port(store.host, store.port), rank, size)
+        return at_port(store.host, store.port)
     if isinstance(store, FileStore):
         path: Any = getattr(store, "path", "")  # which its type information leaves out
-        return Meets(in_file(path), rank, size)
-    return Meets(_ALONE, rank, size) if isinstance(store, HashStore) else None
+        return in_file(path)
+    return _ALONE if isinstance(store, HashStore) else ""

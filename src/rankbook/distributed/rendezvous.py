@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -27,7 +27,7 @@ from torch.distributed import DistError
 
 from rankbook.distributed import connecting, stores
 from rankbook.distributed.environment import Launch, is_loopback, master_address
-from rankbook.distributed.stores import FileStore, HashStore, PrefixStore, Store
+from rankbook.distributed.stores import HashStore, PrefixStore, Store
 from rankbook.errors import EnvironmentVariableError, InputError, RendezvousError
 from rankbook.folders import where_full
 
@@ -147,12 +147,15 @@ def shared() -> Store:
     return PrefixStore(f"shared{generation}", _process.hosted.get(url) or _process.opened[url])
 
 
-def meet(launch: Launch, timeout: timedelta) -> Meeting:
+def meet(
+    launch: Launch, timeout: timedelta, meanwhile: Callable[[], object] | None = None
+) -> Meeting:
     """Wait, interruptibly, until every rank is here.
 
     Args:
         launch: This process among the ranks.
         timeout: How long to wait; also the timeout of the store's own waits afterwards.
+        meanwhile: Called again and again; what it raises ends the wait.
 
     Raises:
         RendezvousError: Not every rank came in time, several came as this one, or the store went.
@@ -165,7 +168,7 @@ def meet(launch: Launch, timeout: timedelta) -> Meeting:
     try:
         store = _open(url, launch, timeout, deadline)
         roll = PrefixStore(f"roll{generation}/{launch.job}", store)
-        number = _call_roll(roll, launch, timeout, deadline)
+        number = _call_roll(roll, launch, timeout, deadline, meanwhile)
         store.set_timeout(timeout)
     except DistError as error:
         _process.opened.clear()
@@ -199,24 +202,13 @@ def _open(url: str, launch: Launch, timeout: timedelta, deadline: float) -> Stor
         return known
     parts = urlsplit(url)
     if parts.scheme == "file":
-        store = _file_store(unquote(parts.path))
+        store = stores.in_file(unquote(parts.path))
     elif launch.rank == 0 and _process.place is None and not _agent_serves():
         store = _serve(parts.hostname or "", parts.port or 0, launch, timeout)
     else:
         store = connecting.connect(parts.hostname or "", parts.port or 0, timeout, deadline)
     _process.opened = {url: store}
     return store
-
-
-def _file_store(path: str) -> Store:
-    try:
-        with open(path, "ab"):  # noqa: PTH123 - torch itself would retry for five minutes
-            return FileStore(path, -1)
-    except OSError as error:
-        raise InputError(
-            f"cannot meet in file {path!r} ({error.strerror}): give a file in a directory that"
-            " this user can write to"
-        ) from error
 
 
 def _agent_serves() -> bool:
@@ -235,7 +227,13 @@ def _serve(name: str, port: int, launch: Launch, timeout: timedelta) -> Store:
         ) from error
 
 
-def _call_roll(roll: Store, launch: Launch, timeout: timedelta, deadline: float) -> str:
+def _call_roll(
+    roll: Store,
+    launch: Launch,
+    timeout: timedelta,
+    deadline: float,
+    meanwhile: Callable[[], object] | None,
+) -> str:
     """Wait for all ranks; return the number of the meeting, the same on each."""
     own_key, token = f"here/{launch.rank}", uuid.uuid4().hex
     everyone = [f"here/{rank}" for rank in range(launch.world_size)]
@@ -248,6 +246,8 @@ def _call_roll(roll: Store, launch: Launch, timeout: timedelta, deadline: float)
             _try_to_open_meeting(roll, everyone)
         if roll.check([token]):
             return True
+        if meanwhile is not None:
+            meanwhile()
         if time.monotonic() > another:
             another += _LOOKS_FOR_ANOTHER
             if roll.get(own_key).decode() not in (token, _MET):

@@ -6,7 +6,6 @@ does not reach it. Here a server listens on one address, and a client is awaited
 
 from __future__ import annotations
 
-import errno
 import re
 import socket
 import time
@@ -17,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from torch.distributed import DistStoreError
 
 from rankbook.distributed.environment import is_loopback
+from rankbook.distributed.listening import listen, serve
+from rankbook.errors import InputError
 
 if TYPE_CHECKING:  # torch.distributed exports these, but its stubs do not
     from torch._C._distributed_c10d import FileStore, HashStore, PrefixStore, Store, TCPStore
@@ -32,6 +33,7 @@ __all__ = [
     "TCPStore",
     "first_line",
     "host",
+    "in_file",
     "loopback_interface",
     "outbound_address",
     "own_addresses",
@@ -42,7 +44,6 @@ __all__ = [
 ]
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.0005, 0.05
-_BACKLOG = 2048
 
 _OF_EACH = "of each rank"
 
@@ -246,43 +247,14 @@ def host(addresses: list[str], port: int, timeout: timedelta) -> tuple[Store, st
     Raises:
         OSError: The port is in use, or none of the addresses is one of this host.
     """
-    listener = _listen(addresses, port)
+    listener = listen(addresses, port)
     address, port = listener.getsockname()[:2]
-    store = TCPStore(
-        address,
-        port,
-        is_master=True,
-        wait_for_workers=False,
-        timeout=timeout,
-        # The only way to keep torch's server from listening on every interface.
-        master_listen_fd=listener.detach(),
-    )
-    return store, address, port
+    return serve(listener, timeout), address, port
 
 
 def first_line(error: object) -> str:
     """The essence of torch's multi-line messages, which include a C++ stack."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-def _listen(addresses: list[str], port: int) -> socket.socket:
-    fault = OSError(errno.EADDRNOTAVAIL, "no address of this host to listen on")
-    for address in addresses:
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            # A port that an earlier job left a moment ago can be taken again.
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind((address, port))
-            listener.listen(_BACKLOG)
-        except OSError as error:
-            listener.close()
-            if error.errno == errno.EADDRINUSE:
-                raise
-            fault = error
-        else:
-            return listener
-    raise fault
 
 
 def own_addresses(name: str, *, one_host: bool) -> list[str]:
@@ -297,3 +269,19 @@ def own_addresses(name: str, *, one_host: bool) -> list[str]:
         return found
     guess = outbound_address()
     return [*(a for a in found if not is_loopback(a)), *([guess] if guess else [])]
+
+
+def in_file(path: str) -> Store:
+    """A store in a file, for any number of ranks.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
+    try:
+        with open(path, "ab"):  # noqa: PTH123 - torch itself would retry for five minutes
+            return FileStore(path, -1)
+    except OSError as error:
+        raise InputError(
+            f"cannot meet in file {path!r} ({error.strerror}): give a file in a directory that"
+            " this user can write to"
+        ) from error

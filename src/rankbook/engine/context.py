@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from rankbook import calls
 from rankbook.calls.keeping import Keeper
-from rankbook.distributed import destroying, families
+from rankbook.distributed import destroying, families, outsiders
 from rankbook.distributed.opening import Opening
 from rankbook.distributed.stores import Interruptible
 from rankbook.engine.asides import Asides
-from rankbook.engine.cells import inner
+from rankbook.engine.cells import inner, left
 from rankbook.engine.cells.lastwords import LastWords
 from rankbook.engine.cells.runner import Runner
 from rankbook.engine.cells.shell import prepare
@@ -64,6 +64,8 @@ class Engine:
         self.streams = Streams()
         calls.install(self.ledger, [Interruptible, Opening])
         destroying.on_destroy.append(self.ledger.groups.destroy)
+        outsiders.has_children.append(lambda: bool(left.started()))
+        outsiders.is_served_by_child.append(left.serves)
         self.observer = Observer(
             self.ledger, Recorder(self.streams), self.group.silent_for, self.streams
         )

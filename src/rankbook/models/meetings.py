@@ -19,8 +19,17 @@ class Meets:
     """How many they are, by its own account; 0: not known."""
     only_ranks: bool = False
     """Whether only ranks of the session can come there."""
+    or_children: bool = False
+    """Whether processes that code has started here may come there, too, if ``only_ranks``."""
     timeout: float | None = None
     """Seconds after which it gives up, if the caller said so."""
+    prefix: str | None = None
+    """Below which prefix of a store; empty: none; None: not known."""
+
+    @property
+    def others_may_come(self) -> bool:
+        """Whether any other process may come there than a rank of the session."""
+        return self.or_children or not self.only_ranks
 
 
 @dataclass(frozen=True)

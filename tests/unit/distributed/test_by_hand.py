@@ -24,7 +24,7 @@ def met(monkeypatch):
     """Where the ranks have met: as (rank, world size, name), or what torch was asked for."""
     found = []
 
-    def meet(launch, timeout):
+    def meet(launch, timeout, meanwhile=None):
         found.append((launch.rank, launch.world_size, launch.job))
         return SimpleNamespace(store=dist.HashStore())
 
@@ -134,7 +134,7 @@ def test_on_several_hosts_the_port_is_that_of_the_store(session):
 def test_after_an_attempt_in_vain_groups_are_counted_from_0_again(session, monkeypatch):
     """Or this rank would look for the others under another name than theirs."""
 
-    def meet(launch, timeout):
+    def meet(launch, timeout, meanwhile=None):
         raise RendezvousError("rank 1 did not arrive")
 
     monkeypatch.setattr(rendezvous, "meet", meet)

@@ -10,12 +10,13 @@ import time
 from concurrent.futures import thread as futures
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import psutil
 
 from rankbook.words import plural
 
-__all__ = ["Left", "started"]
+__all__ = ["Left", "serves", "started"]
 
 _OURS = "rankbook-"
 """What the names of our own threads begin with."""
@@ -46,6 +47,19 @@ def started() -> set[psutil.Process]:
         return {one for one in psutil.Process().children(recursive=True) if _runs(one)}
     except psutil.Error:
         return set()
+
+
+def serves(port: int) -> bool:
+    """Whether one of these processes listens at a port."""
+    for one in started():
+        with suppress(psutil.Error):
+            open_ones: Any = getattr(one, "net_connections", None) or one.connections
+            if any(
+                each.status == psutil.CONN_LISTEN and each.laddr.port == port
+                for each in open_ones("tcp")
+            ):
+                return True
+    return False
 
 
 def _runs(process: psutil.Process) -> bool:

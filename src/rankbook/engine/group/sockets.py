@@ -25,7 +25,8 @@ from typing import Any
 import torch.distributed as dist
 import torch.distributed.distributed_c10d as c10d
 
-from rankbook.distributed import aside, by_hand, teardown
+from rankbook.distributed import aside, teardown
+from rankbook.distributed.connected import wait_until_connected
 
 __all__ = ["GlooSockets", "lacking"]
 
@@ -107,7 +108,7 @@ class GlooSockets:
                 if type(made[0]) is dist.ProcessGroup:
                     aside.made(made[0])
                     if is_default:
-                        by_hand.wait_until_connected(*args, **kwargs)
+                        wait_until_connected(*args, **kwargs)
             except BaseException:
                 if not dist.is_initialized():
                     teardown.forget_attempt()
