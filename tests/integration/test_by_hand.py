@@ -6,6 +6,7 @@ import sys
 
 import psutil
 import pytest
+from ports import reserved
 from processes import family, listening
 
 from rankbook.display.facts import headline
@@ -203,6 +204,17 @@ APART = {
         "dist.init_process_group('gloo', 'tcp://127.0.0.1:29551', rank=1, world_size=2)",
         ("as rank 1", "29551"),
     ),
+    "two prefixes": (
+        (
+            "store = dist.PrefixStore(f'job{rank}', dist.FileStore('{folder}/p', world_size))\n"
+            "dist.init_process_group('gloo', store=store, rank=rank, world_size=world_size)"
+        ),
+        ("below the prefix job0", "below the prefix job1"),
+    ),
+    "two stores that are served": (
+        "dist.TCPStore('localhost', 29571 + rank, world_size, is_master=True)",
+        ("localhost:29571", "localhost:29572"),
+    ),
 }
 
 
@@ -217,6 +229,36 @@ def test_ranks_that_do_not_meet_are_told_where_each_waits_and_freed(
     assert all(place in found.summary for place in places), found.summary
     assert "did not meet" in found.summary
     assert {its.error.ename for its in result.values()} == {"KeyboardInterrupt"}
+
+
+BACKEND = """
+def make(store, rank, size, timeout):
+    return dist.ProcessGroupGloo(dist.PrefixStore("mine", store), rank, size, timeout)
+if "mine" not in dist.Backend.backend_list:
+    dist.Backend.register_backend("mine", make, devices=["cpu"])
+backend = "mine" if rank else "gloo"
+"""
+
+
+@pytest.mark.parametrize(
+    ("make", "group"),
+    [
+        (f"{LEAVE}dist.init_process_group(backend)", "the process group"),
+        ("dist.new_group(backend=backend)", "group 1"),
+    ],
+    ids=["init_process_group", "new_group"],
+)
+def test_ranks_that_make_a_group_with_different_backends_are_told_so(world, make, group):
+    result = world.run(BACKEND + make, timeout=30)
+    found = result.diagnosis
+    assert (found.kind, found.ranks, found.proven) == ("mismatch", (0, 1), True)
+    assert f"Rank 0 made {group} with backend gloo" in found.summary
+    assert "rank 1 made it with backend mine" in found.summary
+
+
+def test_two_names_of_one_backend_are_the_same(world):
+    code = f"dist.init_process_group('cpu:gloo' if rank else 'gloo'){REDUCE}"
+    assert values(world, LEAVE + code) == {"[2.0, 2.0]"}
 
 
 def test_ranks_that_soon_give_up_meeting_by_themselves_are_left_alone(world):
@@ -470,6 +512,35 @@ def test_every_rank_starts_a_world_of_its_own_at_one_and_the_same_port(world, st
     assert [its.stdout.count("reduced 2.0") for its in result.values()] == [1, 1]
     programs = "assert os.environ['MASTER_PORT'] != os.popen('echo $MASTER_PORT').read().strip()"
     assert values(world, programs + REDUCE) == {"[2.0, 2.0]"}
+
+
+WITH_CHILD = """
+import subprocess, sys
+where, size, other = {where}, world_size, 1 - {as_rank}
+program = f'''
+import torch, torch.distributed as dist
+dist.init_process_group("gloo", "{where}", rank={other}, world_size={size})
+dist.all_reduce(torch.ones(1))
+dist.destroy_process_group()
+'''
+child = subprocess.Popen([sys.executable, "-c", program])
+dist.init_process_group("gloo", where, rank={as_rank}, world_size=size)
+total = torch.ones(1)
+dist.all_reduce(total)
+dist.destroy_process_group()
+child.wait(), total.item()
+"""
+
+
+@pytest.mark.parametrize("as_rank", ["0", "1", "rank"])
+@pytest.mark.parametrize("at", ["tcp://localhost:{port}", "file://{folder}/of{rank}"])
+def test_a_rank_makes_a_group_with_a_process_that_it_has_started(world, at, as_rank, tmp_path):
+    folder = tmp_path / as_rank
+    folder.mkdir()
+    with reserved(2) as ports:
+        where = f"f{at!r}".replace("{port}", f"{{{ports}[rank]}}").replace("{folder}", str(folder))
+    code = WITH_CHILD.replace("{where}", where, 1).replace("{as_rank}", as_rank)
+    assert values(world, LEAVE + code) == {"(0, 2.0)"}
 
 
 def test_processes_of_several_ranks_are_one_world_at_a_port_of_their_own(world):

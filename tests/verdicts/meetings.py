@@ -20,6 +20,21 @@ def joins(at, rank, size, line="line 2: init()", **facts):
     return replace(waits(call, line), **facts)
 
 
+def below(prefix, look):
+    """The same below a prefix of the store."""
+    call = look.waiting
+    meets = replace(call.meets, prefix=prefix)
+    groups = tuple(replace(making, meets=meets) for making in look.groups)
+    return replace(look, waiting=replace(call, meets=meets), groups=groups)
+
+
+def of_backends(backends, look, line):
+    """The same with other backends, by device."""
+    return replace(
+        look, groups=tuple(replace(g, backends=backends, line=line) for g in look.groups)
+    )
+
+
 def ours(look):
     """The same where only ranks of the session can come."""
     meets = replace(look.waiting.meets, only_ranks=True)
@@ -148,6 +163,61 @@ CASES = {
         "Ranks 0-1 do not meet in init_process_group: rank 0 waits at /a (line 3: init()), "
         "rank 1 waits at /b (line 3: init()).",
     ),
+    "two prefixes": Case(
+        [below("a", makes("host:1", 0, 2)), below("b", makes("host:1", 1, 2))],
+        "missing_rank",
+        (0, 1),
+        (0, 1),
+        PROVEN,
+        "Ranks 0-1 do not meet in init_process_group: rank 0 waits at host:1 below the prefix a "
+        "(line 3: init()), rank 1 waits at host:1 below the prefix b (line 3: init()).",
+    ),
+    "a prefix that one rank has": Case(
+        [
+            below("", makes("host:1", 0, 3)),
+            below("b", makes("host:1", 1, 3)),
+            below("", makes("host:1", 2, 3)),
+        ],
+        "missing_rank",
+        (1,),
+        (0, 1, 2),
+        PROVEN,
+        "Ranks 0-2 do not meet in init_process_group: ranks 0,2 wait at host:1 without a prefix "
+        "(line 3: init()), rank 1 waits at host:1 below the prefix b (line 3: init()).",
+    ),
+    "a prefix, and one that is not known yet": Case(
+        [below("a", makes("host:1", 0, 2)), joins("host:1", 1, 2)], "running"
+    ),
+    "two backends": Case(
+        [
+            of_backends("cpu:gloo,cuda:gloo", makes("host:1", 0, 2), "line 2: init()"),
+            of_backends("cuda:nccl", makes("host:1", 1, 2), "line 3: init()"),
+        ],
+        "mismatch",
+        (0, 1),
+        (0, 1),
+        PROVEN,
+        "Rank 0 makes the process group with backend gloo (line 2: init()), where rank 1 makes it "
+        "with backend nccl (line 3: init()).",
+    ),
+    "a backend that one rank has": Case(
+        [
+            of_backends("cpu:gloo", makes("host:1", 0, 3), "line 2: init()"),
+            of_backends("cpu:mpi", makes("host:1", 1, 3), "line 2: init()"),
+            of_backends("cpu:gloo", makes("host:1", 2, 3), "line 2: init()"),
+        ],
+        "mismatch",
+        (1,),
+        (0, 1, 2),
+        PROVEN,
+    ),
+    "backends that are the same on one device": Case(
+        [
+            of_backends("cpu:gloo,cuda:nccl", makes("host:1", 0, 2), "line 2: init()"),
+            of_backends("cpu:gloo,cuda:gloo", makes("host:1", 1, 2), "line 2: init()"),
+        ],
+        "running",
+    ),
     "one store, and a rank that is about to make the group": Case(
         [makes("/a", 0, 2), joins("/a", 1, 2)], "running"
     ),
@@ -185,7 +255,26 @@ CASES = {
         "Ranks 0-1 wait for a store that no rank serves: "
         "ranks 0-1 wait at host:1 (line 2: open()).",
     ),
+    "two ranks that serve the store": Case(
+        [opens("host:1", 0, 2), opens("host:2", 0, 2)],
+        "missing_rank",
+        (0, 1),
+        (0, 1),
+        PROVEN,
+        "Ranks 0-1 do not meet in TCPStore: rank 0 waits at host:1 (line 2: open()), "
+        "rank 1 waits at host:2 (line 2: open()).",
+    ),
     "stores that serve programs": Case(
-        [opens("host:1", 0, 2), opens("host:2", 0, 2)], "missing_rank", (0, 1), (0, 1), OPEN
+        [opens("host:1", 0, 3), opens("host:2", 0, 3)], "missing_rank", (0, 1), (0, 1), OPEN
+    ),
+    "stores that serve processes of the ranks": Case(
+        [
+            replace(opens("host:1", 0, 2), has_children=True),
+            replace(opens("host:2", 0, 2), has_children=True),
+        ],
+        "missing_rank",
+        (0, 1),
+        (0, 1),
+        OPEN,
     ),
 }

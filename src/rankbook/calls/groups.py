@@ -80,6 +80,7 @@ class Groups:
         meets: Meets | None = None,
         *,
         is_default: bool,
+        backends: str = "",
     ) -> None:
         """Note that this thread begins to make a group."""
         nth, number = int(name) if name.isdigit() else len(c10d._world.pg_names), 0
@@ -92,7 +93,9 @@ class Groups:
             self._of_all.add(key_of((name, ranks if len(ranks) > 1 else ())))
             number = self._of_all.count
         name = f"{SCRIPTS}{name}" if self.world else name
-        making = Making(name, ranks, nth, self._epoch, line, number=number, meets=meets)
+        making = Making(
+            name, ranks, nth, self._epoch, line, number=number, meets=meets, backends=backends
+        )
         self._under_way[threading.get_ident()] = making
 
     def begin_mesh(self, shape: tuple[int, ...], names: tuple[str, ...], line: str) -> None:
@@ -166,6 +169,16 @@ class Groups:
         for pg, name in c10d._world.pg_names.items():
             self.made(pg, str(name), members_of(pg), generation)
 
+    def have_failed(self, generation: int) -> bool:
+        """Whether a call has failed under way in a group that was neither destroyed nor set aside.
+
+        What failed may have been caught; but the connections of that group are gone.
+        """
+        return any(
+            each.has_failed and each.generation == generation and each.ref() in c10d._world.pg_map
+            for each in self.by_id.copy().values()
+        )
+
     def leave_to_parent(self) -> None:
         """Count every existing group as one of the parent process, after a fork."""
         self._of_parent = weakref.WeakSet(
@@ -221,7 +234,8 @@ def install(ledger: Any) -> None:
         line = line_of_call(sys._getframe(1))
         store = kwargs.get("store", args[1] if len(args) > 1 else None)
         meets = of_store(store, rank, size) if is_default else None
-        groups.begin(name, ranks, line, meets, is_default=is_default)
+        backends = _by_device(kwargs.get("backend", args[0] if args else ""))
+        groups.begin(name, ranks, line, meets, is_default=is_default, backends=backends)
         done = False
         try:
             made = original(size, rank, members, *args, **kwargs)
@@ -235,6 +249,14 @@ def install(ledger: Any) -> None:
 
     make_group.of_account = True  # type: ignore[attr-defined]
     c10d._new_process_group_helper = make_group  # type: ignore[assignment]
+
+
+def _by_device(backend: Any) -> str:
+    """The backends of a group for each device, as torch understands what it was given."""
+    try:
+        return str(c10d.BackendConfig(backend))
+    except (AttributeError, TypeError, ValueError):
+        return ""  # torch will say what is wrong
 
 
 def remove() -> None:

@@ -7,8 +7,10 @@ the wrong ones.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import combinations
 
 from rankbook.diagnosis.meetings import together
 from rankbook.diagnosis.phrases import shortened
@@ -17,12 +19,15 @@ from rankbook.models import Collective, Diagnosis, Look
 from rankbook.models.calls import Making
 from rankbook.words import agree, sentence_start
 
-__all__ = ["HINT", "Misfit", "destroyed_at", "has_come", "misfit", "sentence", "unlike"]
+__all__ = ["Misfit", "destroyed_at", "has_come", "hint", "misfit", "sentence", "unlike"]
 
-HINT = (
+_ORDER = (
     "Every rank of the world must make the same groups in the same order, also groups that it will "
     "not be in; torch numbers them on each rank by itself."
 )
+
+
+_BACKEND = "All ranks must make a group with the same backend."
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,11 @@ class Misfit:
     made: Mapping[int, Making]
     culprits: tuple[int, ...]
     """Those that differ from the majority; without one, all."""
+
+    @property
+    def by_backend(self) -> bool:
+        """Whether the groups differ in their backends alone."""
+        return len({(making.name, making.ranks) for making in self.made.values()}) == 1
 
     @property
     def of_one_name(self) -> bool:
@@ -100,12 +110,35 @@ def unlike(made: Mapping[int, Making]) -> Diagnosis | None:
         for rank, making in sorted(made.items())
     }
     summary = sentence(words, found)
-    return Diagnosis("mismatch", found.culprits, summary, per_rank, hint=HINT)
+    return Diagnosis("mismatch", found.culprits, summary, per_rank, hint=hint(found))
 
 
 def _misfit(made: Mapping[int, Making]) -> Misfit | None:
-    sorts = grouped(made, lambda each: (made[each].name, made[each].ranks))
+    sorts = _sorts(made)
     return Misfit(made, outside_majority(sorts)) if len(sorts) > 1 else None
+
+
+def _sorts(made: Mapping[int, Making]) -> list[tuple[int, ...]]:
+    """The ranks that have made the same group, together."""
+    sorts = grouped(made, lambda each: (made[each].name, made[each].ranks))
+    if len(sorts) > 1 or not _are_strange(made.values()):
+        return sorts
+    return grouped(made, lambda each: made[each].backends)
+
+
+def _are_strange(made: Iterable[Making]) -> bool:
+    """Whether the backends of some two are different on every device that both have."""
+    of = [dict(re.findall(r"(\w+):(\w+)", making.backends)) for making in made]
+    return any(
+        bool(shared := one.keys() & other.keys())
+        and all(one[device] != other[device] for device in shared)
+        for one, other in combinations(of, 2)
+    )
+
+
+def hint(found: Misfit) -> str:
+    """What must be the same."""
+    return _BACKEND if found.by_backend else _ORDER
 
 
 def sentence(words: Words, found: Misfit) -> str:
@@ -113,6 +146,9 @@ def sentence(words: Words, found: Misfit) -> str:
 
     def say(ranks: tuple[int, ...]) -> str:
         making = found.made[ranks[0]]
+        if found.by_backend:
+            used = "+".join(sorted(set(re.findall(r":(\w+)", making.backends))))
+            return f"{words.do(ranks, 'make')} it with backend {used}{_at(making)}"
         if found.of_one_name:
             return f"{words.do(ranks, 'make')} it of {words.ranks(making.ranks)}{_at(making)}"
         nth = f"{agree(ranks, 'its', 'their')} {_nth(making.nth)}"
@@ -120,9 +156,13 @@ def sentence(words: Words, found: Misfit) -> str:
         return f"{made}{_at(making)}"
 
     made = found.made
-    first, *others = grouped(made, lambda each: (made[each].name, made[each].ranks))
+    first, *others = _sorts(made)
     one = say(first)
-    if found.of_one_name:
+    if found.by_backend:
+        name = f"group {_number(made[first[0]])}"
+        which = "the process group" if name == "group 0" else name
+        one = one.replace(" it with ", f" {which} with ", 1)
+    elif found.of_one_name:
         one = one.replace(" it of ", f" group {_number(made[first[0]])} of ", 1)
     return f"{sentence_start(one)}, where {words.listed(others, say, 'others')}."
 

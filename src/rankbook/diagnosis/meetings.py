@@ -32,6 +32,7 @@ _PLACE = (
     "Ranks meet only at one place: MASTER_ADDR and MASTER_PORT, the init_method or the store must "
     "be the same on every rank."
 )
+_PREFIX = "The PrefixStore around the store must have the same prefix on every rank."
 _SIZE = "world_size (or WORLD_SIZE) must be the same on every rank: the number of all processes."
 _NUMBER = "Each process needs a rank of its own (rank= or RANK), from 0 to world_size - 1."
 SERVER = (
@@ -66,10 +67,16 @@ class Apart:
         return {claim.size for claim in self.claims.values()}
 
     @property
+    def prefixes(self) -> set[str | None]:
+        """The different prefixes in the store, if all are known."""
+        found = {claim.prefix for claim in self.claims.values()}
+        return set() if None in found else found
+
+    @property
     def is_by_number(self) -> bool:
         """Whether their own numbers show why they do not meet."""
         known = [claim.rank for claim in self.claims.values() if claim.rank is not None]
-        if len(self.places) > 1 or len(self.sizes) > 1 or not known:
+        if len(self.places) > 1 or len(self.sizes) > 1 or len(self.prefixes) > 1 or not known:
             return False
         return len(set(known)) < len(known) or 0 not in known
 
@@ -89,6 +96,7 @@ def world(ranks: Iterable[int], call: Collective) -> set[int]:
 def together(one: Meets, other: Meets) -> bool:
     """Whether two ranks can meet."""
     same = _place(one) == _place(other) and (one.size == other.size or 0 in (one.size, other.size))
+    same = same and (one.prefix == other.prefix or None in (one.prefix, other.prefix))
     return same and (one.rank is None or one.rank != other.rank)
 
 
@@ -120,7 +128,13 @@ def apart(looks: Mapping[int, Look], stuck: Collection[int]) -> Apart | None:
     call = calls[min(calls)]
     if any(looks[rank].state != "waiting" for rank in world(looks, call) - claims.keys()):
         return None  # those that have not come at all are missing first
-    sorts = grouped(claims, lambda rank: (_place(claims[rank]), claims[rank].size))
+    are_known = all(claim.prefix is not None for claim in claims.values())
+
+    def meeting(rank: int) -> tuple[object, ...]:
+        claim = claims[rank]
+        return _place(claim), claim.size, are_known and claim.prefix
+
+    sorts = grouped(claims, meeting)
     found = Apart(claims, made, outside_majority(sorts), call)
     return found if len(sorts) > 1 or found.is_by_number or _lacks_server(found) else None
 
@@ -129,7 +143,8 @@ def is_certain(looks: Mapping[int, Look], found: Apart) -> bool:
     """Whether no process beside these ranks can be what one of them waits for.
 
     Whoever makes a group of as many as there are ranks, and has started no process, makes it of
-    them. A rank alone may well serve a store for a program that is no rank.
+    them. A rank alone may well serve a store for a program that is no rank, or wait for one that a
+    program serves.
     """
     claims = found.claims
     if any(looks[rank].has_children for rank in claims) or len(claims) < 2:  # noqa: PLR2004
@@ -138,7 +153,7 @@ def is_certain(looks: Mapping[int, Look], found: Apart) -> bool:
     count = len(world(looks, found.call))
     are_all = found.sizes == {count}
     if found.call.op == OPENS:
-        return are_all and numbers.count(0) == 1
+        return are_all and 0 in numbers
     return are_all or (len(found.places) == 1 and len(claims) == count)
 
 
@@ -150,6 +165,7 @@ def sentence(words: Words, found: Apart) -> str:
         claim = claims[ranks[0]]
         size = f" with world_size {claim.size}" if len(found.sizes) > 1 else ""
         number = f" as rank {claim.rank}" if found.is_by_number else ""
+        size = _below(claim) + size if len(found.prefixes) > 1 else size
         if ranks[0] in found.made:
             line = found.made[ranks[0]].line
             place = f" ({shortened(line)})" if line else ""
@@ -158,8 +174,10 @@ def sentence(words: Words, found: Apart) -> str:
         return f"{do} at {claim.at}{size}{number}{words.at(ranks)}"
 
     def key(rank: int) -> tuple[object, ...]:
-        number = claims[rank].rank if found.is_by_number else None
-        return (claims[rank].at, claims[rank].size, number, words.at([rank]), rank in found.made)
+        claim = claims[rank]
+        number = claim.rank if found.is_by_number else None
+        meeting = claim.at, claim.size, claim.prefix, number
+        return (*meeting, words.at([rank]), rank in found.made)
 
     groups = grouped(claims, key)
     listed = words.listed(groups, say, "elsewhere")
@@ -177,6 +195,8 @@ def hint(found: Apart) -> str:
         return SERVER
     if len(found.places) > 1:
         return _PLACE
+    if len(found.prefixes) > 1:
+        return _PREFIX
     return _SIZE if len(found.sizes) > 1 else _NUMBER
 
 
@@ -208,6 +228,10 @@ def _epoch(look: Look) -> int:
     """That of the default group which a waiting rank makes, or is about to make."""
     making = look.waiting is not None and look.waiting.makes
     return max((each.epoch for each in look.groups), default=0) + (not making)
+
+
+def _below(claim: Meets) -> str:
+    return f" below the prefix {claim.prefix}" if claim.prefix else " without a prefix"
 
 
 def _place(claim: Meets) -> str:

@@ -97,7 +97,7 @@ def _mismatch(scene: Scene) -> Finding | None:
     for rank in scene.stuck:
         if apart := makings.misfit(scene.looks, rank, waits[rank].call, scene.stuck):
             told = makings.sentence(scene.words, apart)
-            return Finding("mismatch", apart.culprits, told, makings.HINT)
+            return Finding("mismatch", apart.culprits, told, makings.hint(apart))
     places = {slot(waits[rank].call) for rank in scene.stuck if waits[rank].clashes}
     found = [clash(calls_at(scene.looks, place)) for place in places if place]
     for knot in knots(waits, scene.stuck):

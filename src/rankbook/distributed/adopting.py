@@ -103,7 +103,7 @@ def _with_interruptible_store(
         return args, options
     timeout = given.arguments.get("timeout")
     limit = timeout if isinstance(timeout, timedelta) else _c10d.default_pg_timeout
-    given.arguments["store"] = meets.interruptible(store, limit, place.at)
+    given.arguments["store"] = meets.interruptible(store, limit, place.at, prefix=place.prefix)
     return given.args, given.kwargs
 
 

@@ -20,7 +20,7 @@ from types import TracebackType
 import torch
 import torch.distributed as dist
 
-from rankbook.distributed import environment, rendezvous, stores, teardown
+from rankbook.distributed import environment, meets, rendezvous, stores, teardown
 from rankbook.distributed.devices import (
     check_backend,
     pick_device,
@@ -240,6 +240,7 @@ def _make_group(
         if uses_nccl(backend)
         else stores.Interruptible(meeting.store, timeout, launch.world_size)
     )
+    meets.stands_for(store, "the store of the first process group", launch.world_size)
     try:
         # No device_id: with it, NCCL was seen to hang (NeMo AutoModel's pull request 378).
         dist.init_process_group(

@@ -200,6 +200,8 @@ class Making:
     """Where the rank has destroyed it, as ``line``; empty: it has not."""
     meets: Meets | None = None
     """Where its ranks meet, if it is a default group and that is known."""
+    backends: str = ""
+    """Its backends by device: ``cpu:gloo,cuda:nccl``; empty: unknown."""
 
 
 @dataclass(frozen=True)

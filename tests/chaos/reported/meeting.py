@@ -84,6 +84,33 @@ dist.init_process_group("gloo", rank=rank, world_size=world_size)  # *
         "localhost:29562",
     ),
     Reported(
+        "a store below a prefix of the rank's own",
+        "pytorch/pytorch#67972",
+        """
+dist.destroy_process_group()
+store = dist.TCPStore("localhost", 29563, world_size, rank == 0)
+store = dist.PrefixStore(f"replica{rank % 2}", store)
+dist.init_process_group("gloo", store=store, rank=rank, world_size=world_size)  # *
+""",
+        "missing_rank",
+        ALL,
+        "below the prefix replica1",
+    ),
+    Reported(
+        "a free port that each rank finds, and serves",
+        "helboukkouri/character-bert-pretraining#4",
+        """
+import socket
+with socket.socket() as probe:
+    probe.bind(("localhost", 0))
+    free = probe.getsockname()[1]
+store = dist.TCPStore("localhost", free, world_size, is_master=True)  # *
+""",
+        "missing_rank",
+        ALL,
+        "TCPStore",
+    ),
+    Reported(
         "a file of each rank's own",
         "pytorch/pytorch#8091",
         """

@@ -46,7 +46,8 @@ def test_a_mesh_of_the_next_default_group_is_the_first(ledger, tmp_path):
 
 def test_a_default_group_is_told_with_the_place_where_its_ranks_meet(ledger, tmp_path):
     [making] = [each for each in ledger.groups.makings() if each.meets]
-    assert making.meets == Meets(str(tmp_path / "meet"), 0, 1)
+    assert making.meets == Meets(str(tmp_path / "meet"), 0, 1, prefix="")
+    assert "cpu:gloo" in making.backends
 
 
 @pytest.mark.usefixtures("ledger")
