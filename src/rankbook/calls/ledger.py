@@ -180,7 +180,7 @@ class Ledger:
                 record.group.give_back(record)
                 if self.box is not None:
                     self.box.issued(record)
-        self.ended(record, failed=True)
+        self.ended(record, failed=True, was_under_way=record.site.op in _BLOCKING)
 
     def gave(self, record: Record, tensors: Sequence[Any]) -> None:
         """Announce that a functional call returned tensors that must be waited for."""
@@ -189,7 +189,7 @@ class Ledger:
         if self.keeper is not None:
             self.keeper.gave(record, tensors)
 
-    def ended(self, record: Record, *, failed: bool = False) -> None:
+    def ended(self, record: Record, *, failed: bool = False, was_under_way: bool = True) -> None:
         """Announce that a call is done, or has failed."""
         # The waiting thread must notify the keeper again, with the same handle.
         if self.keeper is None or failed or self.keeper.after(record):
@@ -198,6 +198,7 @@ class Ledger:
         if record.completed:
             return  # it was seen to be done before it was waited for
         record.failed = failed
+        record.group.has_failed |= failed and was_under_way
         self._ends += 1
         if failed or not record.stream_ordered:
             record.completed = time_ns()

@@ -46,6 +46,7 @@ class Group:
         "encoded",
         "fingerprint",
         "generation",
+        "has_failed",
         "is_gloo",
         "issued",
         "key",
@@ -73,6 +74,8 @@ class Group:
         self.ranks = ranks
         self.generation = self.made_in = generation
         self.issued = 0
+        self.has_failed = False
+        """Whether a call has failed under way: its backend has ended connections then."""
         self.fingerprint = Running()
         self._pairs: dict[tuple[str, int | None, int | None], count[int]] = {}
 

@@ -132,6 +132,9 @@ class CellOutcome:
     """Of a script: its exit code as a process; minus the signal if one ended it."""
     left: str = ""
     """Threads and processes that a script left behind, in words."""
+    lost: bool = False
+    """Whether a call has failed under way in a group that is still there, though that may have been
+    caught: the connections of that group are gone."""
 
 
 @dataclass(frozen=True)

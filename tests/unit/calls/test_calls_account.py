@@ -61,6 +61,26 @@ def test_the_reduce_operation_of_a_call_from_cpp_is_named(world):
     assert found == (["max", "sum", "max"] if is_told else ["", "", ""])
 
 
+def test_a_group_in_which_a_call_has_failed_under_way_is_known(world, ledger):
+    with pytest.raises(RuntimeError, match="invalid root"):
+        dist.broadcast(ones(), src=5)
+    assert not ledger.groups.have_failed(ledger.generation), (
+        "torch has refused it, and nothing was under way"
+    )
+    ledger.not_issued(ledger.issue(world, "monitored_barrier", ()), RuntimeError("too long"))
+    assert ledger.groups.have_failed(ledger.generation)
+    ledger.generation = 1
+    assert not ledger.groups.have_failed(ledger.generation), (
+        "the next generation has its own connections"
+    )
+
+
+def test_a_wait_that_fails_leaves_a_group_that_has_failed(world, ledger):
+    record = ledger.issue(world, "all_reduce", (ones(),))
+    ledger.ended(record, failed=True)
+    assert ledger.groups.have_failed(ledger.generation)
+
+
 @pytest.mark.parametrize(
     ("place", "text"),
     [

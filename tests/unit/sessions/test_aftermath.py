@@ -64,6 +64,16 @@ def test_the_note_says_why_the_group_could_not_be_re_created(settle, formed, poo
     assert formed.run("rank").note == ""
 
 
+@pytest.mark.parametrize("errors", [{}, {"r0": Failure("ValueError", "no")}])
+def test_a_group_in_which_a_call_has_failed_is_made_again_though_that_was_caught(
+    settle, formed, errors
+):
+    result = settle(replace(result_of(**errors), lost=(0, 2)), None, [0, 1, 2, 3])
+    failed = "A call failed on ranks 0,2, and its group's connections ended with that."
+    assert result.note == f"{failed} {AGAIN.format(2)}"
+    assert formed.generation == 2
+
+
 # -- ranks that stand at different collectives -----------------------------------------------
 
 FAILED = Failure("ValueError", "no")

@@ -44,6 +44,7 @@ async def run(job: Job, request: Run) -> CellOutcome:
         outcome,
         traffic=replace(traffic, computing=computing),
         fingerprints=ledger.fingerprints(),
+        lost=ledger.groups.have_failed(ledger.generation),
     )
 
 

@@ -180,7 +180,7 @@ class Aftermath:
     ) -> str | None:
         """Why the group must be re-created though no rank was freed; None if it need not be."""
         size = len(self._group.infos)
-        if result.ok or size < 2:  # noqa: PLR2004 - one rank has no group to lose
+        if size < 2 or (result.ok and not result.lost):  # noqa: PLR2004 - one rank has no group
             return None
         if any(map(outcomes.is_timeout, failures.values())):
             return self._too_long()
@@ -192,6 +192,9 @@ class Aftermath:
                 "A handle of an earlier process group (irecv, async_op=True) cannot be waited for: "
                 "call again what it was for. A group that some ranks have ended must be made again."
             )
+        if result.lost:
+            where = self._members.in_words(result.lost)
+            return f"A call failed on {where}, and its group's connections ended with that."
         return "" if ran == size and self._is_out_of_step() else None
 
     def _too_long(self) -> str:

@@ -166,4 +166,5 @@ class Collector:
                 tuple(self._displays[rank]),
             )
         traffic = {rank: outcome.traffic for rank, outcome in sorted(outcomes.items())}
-        return CellResult(ranks, traffic=traffic)
+        lost = tuple(rank for rank, outcome in sorted(outcomes.items()) if outcome.lost)
+        return CellResult(ranks, traffic=traffic, lost=lost)

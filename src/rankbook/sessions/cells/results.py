@@ -68,6 +68,10 @@ class CellResult(Mapping[int, RankResult]):
     traffic: Mapping[int, Traffic] = field(default_factory=dict)
     """By rank, what the cell did over its groups: calls, bytes, seconds waiting and computing."""
 
+    lost: tuple[int, ...] = ()
+    """Ranks where a call has failed whose group is still there, though the cell may have caught
+    that: the connections of that group are gone."""
+
     ended: str = ""
     """Why it was ended at a prompt where ranks had stopped; empty if it was not."""
 
