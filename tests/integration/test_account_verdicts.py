@@ -122,6 +122,32 @@ def test_a_destructor_that_waits_cells_later_is_reported_by_the_exception_that_k
     )
 
 
+def test_a_collective_in_a_function_that_is_given_to_a_future_is_explained(world):
+    code = (
+        "def later(future):\n"
+        "    if rank == 0: dist.all_reduce(x, async_op=True).wait()\n"
+        "    return future.value()\n"
+        "dist.all_reduce(x, async_op=True).get_future().then(later).wait()"
+    )
+    verdict = hung(world, code)
+    assert (verdict.kind, verdict.ranks) == ("missing_rank", (1,))
+    assert re.search(r"all_reduce #\d+, in which rank 0 waited \(cell \d+ line 2:", verdict.summary)
+
+
+def test_a_group_whose_call_has_failed_is_made_again_though_the_cell_has_caught_that(world):
+    code = (
+        "from datetime import timedelta\ntry:\n"
+        "    if rank == 0: dist.monitored_barrier(timeout=timedelta(seconds=0.3))\n"
+        "except RuntimeError as error:\n    print('caught', error)"
+    )
+    result = world.session.run(code)
+    assert result.ok
+    assert "caught" in result[0].stdout
+    assert result.note.startswith("A call failed on rank 0, and its group's connections ended")
+    assert world.works()
+    assert world.is_as_it_was()
+
+
 def test_a_collective_issued_by_gloos_own_barrier_is_explained(world):
     verdict = hung(world, "if rank == 0: dist.monitored_barrier()")
     assert (verdict.kind, verdict.ranks) == ("missing_rank", (1,))

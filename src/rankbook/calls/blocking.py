@@ -13,6 +13,7 @@ import torch
 import torch.distributed.distributed_c10d as c10d
 from torch._C import Future
 
+from rankbook.calls.callbacks import calling_back
 from rankbook.calls.cut import explain, of_results, refuse
 from rankbook.calls.keys import wait_until_set
 from rankbook.calls.ledger import Ledger
@@ -77,7 +78,8 @@ def install(ledger: Ledger, stores: Iterable[type] = ()) -> None:
     _replace(c10d.Work, "get_future", _of_futures_given(ledger))
     _replace(Future, "wait", of_futures(ledger, _FUTURE.__func__))
     _replace(Future, "value", of_futures(ledger, _VALUE.__func__))
-    _replace(Future, "then", _of_futures_made(ledger, _THEN.__func__, lambda future: (future,)))
+    then = _of_futures_made(ledger, calling_back(ledger, _THEN.__func__), lambda future: (future,))
+    _replace(Future, "then", then)
     if _COLLECT is not None:
         _replace(torch._C, "_collect_all", _of_futures_made(ledger, _COLLECT, tuple))
     _replace(c10d.Work, "result", of_results(ledger, _WORK.__func__, _RESULT.__func__))

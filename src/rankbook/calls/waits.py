@@ -37,6 +37,7 @@ class Waits:
             being issued. A thread that issues a call no longer waits, even if an interrupt
             prevented that announcement.
         polls: The threads that poll whether a call is done.
+        in_callbacks: The threads that run a function which was given to a future's ``then``.
     """
 
     def __init__(self, counts: Counts, box: BlackBox | None) -> None:
@@ -50,6 +51,7 @@ class Waits:
         self._counts = counts
         self._box = box
         self.doing: dict[int, Awaited | Record] = {}
+        self.in_callbacks: set[int] = set()
 
     def begin(
         self,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from rankbook.calls import Ledger
-from rankbook.calls.blocking import OTHER_STORE, WORK
+from rankbook.calls.blocking import FUTURE, OTHER_STORE, WORK
 from rankbook.calls.waits import SOON
 from rankbook.engine.cells import left
 from rankbook.engine.group.nccl import OpenSince, Streams
@@ -96,7 +96,7 @@ class Observer:
                 is_soon = place.timeout is not None and place.timeout <= SOON
                 seen = replace(
                     seen,
-                    has_children=bool(left.started()),
+                    has_children=place.others_may_come and bool(left.started()),
                     may_end=seen.may_end or is_soon,
                 )
             if wait is not None and (wait.may_end or is_of_others):
@@ -143,6 +143,10 @@ class Observer:
         if waiting is None and (at.in_lock or at.in_loop) and stands.still >= _SETTLED:
             waiting, its_line = self._wait_of_threads()
             in_thread = waiting is not None
+        elif waiting is not None and at.awaits == FUTURE:
+            callback, its_line = self._wait_of_callback()
+            in_thread = callback is not None
+            waiting = callback or waiting
         if in_thread:
             line = its_line or line
             recent = flight.called(self._ledger, since_ns) if closely else ()
@@ -156,7 +160,7 @@ class Observer:
             stands.quiet,
             self._silent_for(waiting.group) if waiting and closely else None,
             since=(waiting.since or stands.here) if waiting else 0.0,
-            may_end=in_thread and not at.in_lock,
+            may_end=in_thread and not (at.in_lock or at.awaits == FUTURE),
             in_thread=in_thread,
             in_wait=self._in_work(at) if waiting and not in_thread else 0.0,
         )
@@ -210,8 +214,17 @@ class Observer:
         for thread, is_in_lock in frames.user_threads().items():
             if thread not in waits and not is_in_lock:
                 return None, ""
-        # The one that began first holds up the others.
-        first = min(waits.values(), key=lambda wait: wait.began, default=None)
+        return self._first(waits.values())
+
+    def _wait_of_callback(self) -> tuple[Collective | None, str]:
+        """The call for which a function waits that was given to a future, and its line."""
+        threads = self._ledger.waits.in_callbacks.copy()
+        waits = self._ledger.present_waits().items()
+        return self._first(wait for thread, wait in waits if thread in threads and wait.call)
+
+    def _first(self, waits: Iterable[Wait]) -> tuple[Collective | None, str]:
+        """The call of the wait that began first, which holds up the others, and its line."""
+        first = min(waits, key=lambda wait: wait.began, default=None)
         if first is None:
             return None, ""
         return flight.waits_in(self._ledger, Position(), first, ()), frames.line_of(first.thread)
