@@ -81,6 +81,18 @@ CASES = {
         (0, 1),
         PROVEN,
     ),
+    "different sizes at one line, the text of which one rank has no longer": Case(
+        [
+            waits(call(seq=6), recent=(done(call(sizes=((2,),), line="line 3")),)),
+            waits(line="line 3: dist.all_reduce(x)"),
+        ],
+        "mismatch",
+        (0, 1),
+        (0, 1),
+        PROVEN,
+        "Ranks 0-1 call all_reduce #5 differently: rank 0 with 2 elements of float32, "
+        "rank 1 with 4 elements of float32 (line 3: dist.all_reduce(x)).",
+    ),
     "different roots": Case(
         [waits(call("broadcast", peer=0), ""), waits(call("broadcast", peer=1), "")],
         "mismatch",

@@ -194,8 +194,9 @@ def _given(call: Collective, others: Sequence[Collective]) -> str:
 def _places(words: Words, calls: _Calls, sorts: Sequence[tuple[int, ...]]) -> tuple[list[str], str]:
     """Where each group of ranks stands, and where all of them do, if that is one line."""
     places = [_at(words, calls, ranks) for ranks in sorts]
-    if len(set(places)) == 1:
-        return [""] * len(places), places[0]
+    stem = min(places, key=len).removesuffix(")")  # the text of the line is not always known
+    if all(place.removesuffix(")") == stem or place.startswith(f"{stem}: ") for place in places):
+        return [""] * len(places), max(places, key=len)
     return places, ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 
 from rankbook.diagnosis.calls import elements, family, group, is_p2p, slot
@@ -39,6 +40,9 @@ DESTROYED = (
     "destroy_process_group ends the group for every rank: call it on all of them, after their last "
     "collective."
 )
+
+_IN_COMPILED = re.compile(r": (async )?def \w+\(")
+"""A line at which a call of compiled code stands, whatever the line is that called."""
 
 _UNPROVEN = "This is likely, not proven: the ranks are freed on request only, by %dist_interrupt."
 
@@ -123,6 +127,7 @@ def _is_same_line(one: Collective, other: Collective) -> bool:
     return (
         family(one.op) == family(other.op)
         and bool(one.line)
+        and not _IN_COMPILED.search(one.line)
         and one.line.partition(", called")[0] == other.line.partition(", called")[0]
     )
 

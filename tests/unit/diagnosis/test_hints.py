@@ -10,6 +10,7 @@ from looks import IDLE, NEW_GROUP, REDUCE, call, done, idle, judged, receives, r
 from rankbook.diagnosis import diagnose
 
 HERE = replace(REDUCE, line="In [4] line 3")
+COMPILED = replace(REDUCE, line="In [4] line 2: def f(x):")
 MEETS = call("barrier", line="x.py:9")
 ENDED_CELL = "its cell has ended"
 
@@ -33,6 +34,7 @@ def ended_after(*calls):
         ([waits(MEETS), ended_after(done(replace(MEETS, seq=4)))], "a branch that only some"),
         ([waits(HERE), ended_after()], "a branch that only some ranks take"),
         ([waits(HERE), ended_after(done(replace(HERE, seq=4, line="x.py:1")))], "a branch"),
+        ([waits(COMPILED), ended_after(done(replace(COMPILED, seq=4)))], "a branch that only"),
         ([waits(HERE), IDLE], "The cell was not given to rank 1"),
         ([waits(NEW_GROUP), ended_after()], "Every rank of the world must call new_group"),
         ([receives(1), ended_after()], "Every send needs a recv"),
