@@ -14,7 +14,7 @@ import torch.distributed.distributed_c10d as c10d
 from torch._C import Future
 
 from rankbook.calls.callbacks import calling_back
-from rankbook.calls.cut import explain, of_results, refuse
+from rankbook.calls.cut import explain, is_of_function, of_results, refuse
 from rankbook.calls.keys import wait_until_set
 from rankbook.calls.ledger import Ledger
 from rankbook.calls.questions import of_questions
@@ -206,11 +206,12 @@ def of_futures(ledger: Ledger, call: Callable[..., Any]) -> Callable[..., Any]:
     def wait_for_future(future: Any) -> Any:
         __tracebackhide__ = True
         record = ledger.handles.record_of_future(future)
-        outer, failed = None, True
+        outer, failed, of_call = None, True, False
         try:
             outer = ledger.waits.begin("future", record)
             done = call(future)
         except RuntimeError as error:
+            of_call = not is_of_function(error)
             explain(ledger, record, error)
             raise
         else:
@@ -220,7 +221,7 @@ def of_futures(ledger: Ledger, call: Callable[..., Any]) -> Callable[..., Any]:
             ledger.waits.end(outer)
             # A future made of others may fail by itself.
             if record is not None and not is_open(record):
-                ledger.ended(record, failed=failed)
+                ledger.ended(record, failed=failed, was_under_way=of_call)
 
     return wait_for_future
 

@@ -10,7 +10,7 @@ from rankbook.calls.ledger import Ledger
 from rankbook.calls.records import Record, is_from_anyone
 from rankbook.errors import StaleGroupError
 
-__all__ = ["check", "explain", "is_ours", "of_results", "refuse", "refuse_again"]
+__all__ = ["check", "explain", "is_of_function", "is_ours", "of_results", "refuse", "refuse_again"]
 
 _BRIEFLY = timedelta(milliseconds=50)
 
@@ -105,10 +105,14 @@ def explain(ledger: Ledger, record: Record | None, error: RuntimeError) -> None:
     """
     if record is None or not _is_former(ledger, record):
         return
+    if not is_of_function(error):
+        raise StaleGroupError(_why(record)) from None
+
+
+def is_of_function(error: RuntimeError) -> bool:
+    """Whether a future failed for the function that was given to ``then``, not for its call."""
     text = str(error)
-    if _OF_CALLBACKS in text and not any(word in text for word in _OF_CALLS):
-        return  # the function has failed by itself
-    raise StaleGroupError(_why(record)) from None
+    return _OF_CALLBACKS in text and not any(word in text for word in _OF_CALLS)
 
 
 def _is_former(ledger: Ledger, record: Record) -> bool:

@@ -37,8 +37,7 @@ _BLOCKING = {"monitored_barrier"}
 class Ledger:
     """The past and present calls of a process, and its waits.
 
-    Written by the calling thread, read by any. Its memory is bounded: ``since`` says how many calls
-    it no longer has.
+    Written by the calling thread, read by any. Its memory is bounded; ``since`` says what is gone.
 
     Attributes:
         generation: The session's generation; calls are counted from 1 again when it changes.
@@ -166,8 +165,8 @@ class Ledger:
     def not_issued(self, record: Record, error: BaseException) -> None:
         """Announce that an exception came instead of a handle.
 
-        torch refuses a call for its arguments before it counts it: so no other rank meets it, and
-        the next call of the group takes its number.
+        torch refuses a call for its arguments before it counts it: no other rank meets it, and the
+        next call of the group takes its number.
 
         Args:
             record: The record of the call.
@@ -191,6 +190,7 @@ class Ledger:
 
     def ended(self, record: Record, *, failed: bool = False, was_under_way: bool = True) -> None:
         """Announce that a call is done, or has failed."""
+        record.group.has_failed |= failed and was_under_way
         # The waiting thread must notify the keeper again, with the same handle.
         if self.keeper is None or failed or self.keeper.after(record):
             record.work = record.seen = None
@@ -198,7 +198,6 @@ class Ledger:
         if record.completed:
             return  # it was seen to be done before it was waited for
         record.failed = failed
-        record.group.has_failed |= failed and was_under_way
         self._ends += 1
         if failed or not record.stream_ordered:
             record.completed = time_ns()

@@ -75,6 +75,16 @@ def test_a_group_in_which_a_call_has_failed_under_way_is_known(world, ledger):
     )
 
 
+def test_a_function_of_a_future_that_fails_is_no_failure_of_the_group(world, ledger):
+    def fails(future):
+        raise ValueError("of the function")
+
+    future = dist.all_reduce(ones(), async_op=True).get_future().then(fails)
+    with pytest.raises((RuntimeError, ValueError), match="of the function"):
+        future.wait()
+    assert not ledger.groups.have_failed(ledger.generation)
+
+
 def test_a_wait_that_fails_leaves_a_group_that_has_failed(world, ledger):
     record = ledger.issue(world, "all_reduce", (ones(),))
     ledger.ended(record, failed=True)
