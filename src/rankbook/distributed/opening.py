@@ -82,12 +82,16 @@ def _open(store: Any, *args: Any, **kwargs: Any) -> None:
     if serves and (size <= 1 or not given.get("wait_for_workers", True)):
         _original(store, *args, **kwargs)
         return
-    with meets.announced(_named(given), 0 if serves else None, size, given.get("timeout")):
-        if serves:
-            _serve(given, lambda: _original(store, *args, **kwargs))
-        else:
-            _wait_for_server(given)
-            _original(store, *args, **kwargs)
+    try:
+        with meets.announced(_named(given), 0 if serves else None, size, given.get("timeout")):
+            if serves:
+                _serve(given, lambda: _original(store, *args, **kwargs))
+            else:
+                _wait_for_server(given)
+                _original(store, *args, **kwargs)
+    except BaseException:
+        store = None  # the traceback would keep it, and with it the port
+        raise
 
 
 def _wait_for_server(given: dict[str, Any]) -> None:
@@ -151,6 +155,7 @@ def _come_as_clients(given: dict[str, Any], thread: threading.Thread) -> None:
         with suppress(RuntimeError):
             client = TCPStore.__new__(TCPStore)
             _original(client, given["host_name"], int(given["port"]), size, False, _LET_GO)  # noqa: FBT003
+    thread.join(_LET_GO.total_seconds())
 
 
 def _named(given: dict[str, Any]) -> str:
