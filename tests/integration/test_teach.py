@@ -43,7 +43,7 @@ def test_a_right_answer_is_solved_and_kept(two, opened):
     define(two, "x.item()")
     found = check("add")
     assert found.ok
-    assert str(found) == "✓ add: Ranks 0-1 are right.\nOn each rank 1 collective."
+    assert str(found) == "✓ add: Ranks 0-1 are right.\nOn each rank 1 call."
     assert "Ranks 0-1 are right." in found._repr_html_()
     assert progress().done == ("add",)
     assert json.loads(opened.read_text())["exercises"]["add"]["passed"]
@@ -63,7 +63,7 @@ def test_a_wrong_answer_fails_the_cell_and_says_by_rank_what_is_wrong(two):
 
 def test_an_answer_that_misses_a_target_is_not_solved(two):
     define(two, "(dist.all_reduce(torch.ones(1)), x.item())[1]")
-    with pytest.raises(CheckFailed, match="But ranks 0-1 had 2 collectives, where 1 is enough"):
+    with pytest.raises(CheckFailed, match="But ranks 0-1 had 2 calls, where 1 is enough"):
         check("add")
 
 

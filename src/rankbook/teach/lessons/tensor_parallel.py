@@ -116,7 +116,7 @@ _MLP = Exercise(
     needs=("Enter", "Leave", "parallel_mlp"),
     tries=_try_mlp,
     right=_answers,
-    targets=(Target("calls", "calls", "collectives, forward and backward", most=2),),
+    targets=(Target("calls", "calls", "calls, forward and backward", most=2),),
     hints=(
         "Leave.forward adds up the partial results: an all_reduce. Its backward has nothing to "
         "add: every rank has the whole gradient of y already.",

@@ -133,7 +133,7 @@ _ZERO = Exercise(
     right=_after,
     tolerance=1e-4,
     targets=(
-        Target("calls", "calls", f"collectives in {_STEPS} steps", most=2 * _STEPS),
+        Target("calls", "calls", f"calls in {_STEPS} steps", most=2 * _STEPS),
         Target("bytes", "nbytes", "bytes given", most=2 * _STEPS * _WEIGHTS / 4),
     ),
     hints=(

@@ -48,7 +48,7 @@ MEAN = Exercise(
     needs=("mean_over_ranks",),
     tries=_try_mean,
     right=_with_mean(),
-    targets=(Target("calls", "calls", "collectives", most=1),),
+    targets=(Target("calls", "calls", "calls", most=1),),
     hints=(
         "Every rank needs the result: which collective leaves a sum on all of them?",
         "dist.all_reduce works in place: it would change x. Give it a copy.",

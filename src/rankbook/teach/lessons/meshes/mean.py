@@ -46,7 +46,7 @@ MEAN = Exercise(
     needs=("average_gradients",),
     tries=_try_mean,
     right=_mean(shared.COLUMNS, 2),
-    targets=(Target("calls", "calls", "collectives", most=2),),
+    targets=(Target("calls", "calls", "calls", most=2),),
     hints=(
         "Which ranks hold the same weights as this one: those of its row, or those of its column?",
         "dist.all_reduce(parameter.grad, group=...) adds; then divide by the size of that group.",

@@ -51,7 +51,7 @@ NORM = Exercise(
     needs=("gradient_norm",),
     tries=_try_norm,
     right=_norm(1, 1, 1),
-    targets=(Target("calls", "calls", "collectives", most=1),),
+    targets=(Target("calls", "calls", "calls", most=1),),
     hints=(
         "Squares can be added up, square roots cannot. So add squares first, everywhere.",
         "The two halves of parts are on the two ranks of a row: their squares are added by an "
