@@ -350,3 +350,14 @@ def test_100_stops_steps_and_quits_leave_no_rank_stuck_and_lose_nothing(notebook
     assert works(notebook)
     notebook.run("%dist treasure")
     assert notebook.shown == ["[0] 7\n[1] 8\n[2] 9"]
+
+
+def test_looking_back_beside_an_editors_debugger_prints_no_warning_of_it(notebook):
+    """The last of this file: from then on breakpoint() belongs to the editor."""
+    notebook.run("%dist_debug --attach")
+    assert len(re.findall(r"attach to 127\.0\.0\.1:\d+", notebook.stdout)) == 3
+    notebook.run("%%dist\nx = rank\n1 / 0")
+    _, reply = stop(notebook, "%dist_debug 0", "p x + 41", "q")
+    assert reply["status"] == "ok"
+    assert "41" in notebook.stdout
+    assert "PYDEV" not in notebook.stdout + notebook.stderr

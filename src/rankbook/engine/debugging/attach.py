@@ -27,9 +27,21 @@ def attach() -> str:
     if not _listening:
         _listening.append(debugpy.listen(("127.0.0.1", 0)))
         sys.breakpointhook = _breakpoint
+        _allow_other_debuggers()
     host, port = _listening[0]
     rank = dist.get_rank() if dist.is_initialized() else 0
     return f"rank {rank} (pid {os.getpid()}): attach to {host}:{port}"
+
+
+def _allow_other_debuggers() -> None:
+    """Have debugpy not warn on the rank's stderr where the prompt of %dist_debug sets a trace.
+
+    The prompt works beside it. debugpy (1.6 to 1.8) has no public way to say so; one without this
+    name goes on warning.
+    """
+    tracing = getattr(sys.modules.get("pydevd_tracing"), "TracingFunctionHolder", None)
+    if tracing is not None:
+        tracing._warn = False
 
 
 def _breakpoint(*_args: Any, **_options: Any) -> None:
