@@ -232,7 +232,7 @@ def connect(
 def clusters() -> list[Kept]:
     """Your clusters that outlive their notebook, started with ``keep``, oldest first.
 
-    ``connect(cluster_id=…)`` joins one by its name; its session's ``shutdown()`` ends it.
+    ``connect(cluster_id=…)`` joins one by its ``cluster_id``; its session's ``shutdown()`` ends it.
     """
     from IPython.paths import get_ipython_dir
 

@@ -132,7 +132,7 @@ def test_a_joined_kept_cluster_works_like_ones_own_beside_its_owner_and_after_it
     assert [kept.ranks for kept in rankbook.clusters()] == [3]
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: rankbook.clusters()[0].ranks == 2, 2)
-    session = rankbook.connect(cluster_id=rankbook.clusters()[0].name)
+    session = rankbook.connect(cluster_id=rankbook.clusters()[0].cluster_id)
     assert (session.world_size, list(session.dead_ranks)) == (3, [2])
     assert session.told_of_dead.startswith("Rank 2 has ended: %dist_restart 2 ")
     session.restart_ranks()

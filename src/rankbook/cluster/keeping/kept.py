@@ -51,6 +51,11 @@ class Kept:
     users: tuple[str, ...] | None = None
     """Its users: pids and folders of notebooks' kernels. None where they are unknown."""
 
+    @property
+    def cluster_id(self) -> str:
+        """The name, as ``connect(cluster_id=…)`` and ``%dist_init --cluster-id`` take it."""
+        return self.name
+
 
 class _GoneError(ClusterError):
     """A keeper has ended. One that does not answer may only be stopped, or its machine busy."""
