@@ -195,6 +195,14 @@ def test_a_group_of_a_backend_that_is_not_healed_says_so_and_computes_nothing(
     assert "process group was made for generation 7" in str(healing.explain(caught.value))
 
 
+def test_what_is_no_group_is_not_said_to_be_an_earlier_one(another_backend):
+    again(backend=another_backend)
+    for wrong in ("dp", object()):
+        with pytest.raises((RuntimeError, ValueError, TypeError)) as caught:
+            dist.all_reduce(torch.ones(1), group=wrong)
+        assert healing.explain(caught.value) is None
+
+
 def test_a_module_of_a_backend_that_is_not_healed_says_so(another_backend):
     model = DistributedDataParallel(torch.nn.Linear(2, 2))
     loss = model(torch.ones(1, 2)).sum()

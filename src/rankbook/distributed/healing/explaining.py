@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import distributed as dist
 
 from rankbook.distributed.healing import meshes, stale
 from rankbook.errors import StaleGroupError
@@ -35,6 +36,8 @@ def explain(error: BaseException) -> StaleGroupError | None:
     is_torchs = isinstance(error, (RuntimeError, ValueError))
     if not stale.latest() or not (is_torchs and any(sign in str(error) for sign in _SIGNS)):
         return None
+    if _is_no_group(error):
+        return None
     if (why := _of_refused(error)) is not None:
         return StaleGroupError(why)
     kind, again = _kind(error)
@@ -42,6 +45,18 @@ def explain(error: BaseException) -> StaleGroupError | None:
     return StaleGroupError(
         f"this {kind} was made {_origin(error)}, and {owner}has ended: make it again, {again}"
     )
+
+
+def _is_no_group(error: BaseException) -> bool:
+    """Whether torch was given something else in place of a group, such as a mesh or a name."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)][-1:]
+    named = [
+        frame.f_locals[name]
+        for frame in frames
+        for name in ("group", "pg")
+        if name in frame.f_locals
+    ]
+    return bool(named) and not any(isinstance(one, dist.ProcessGroup) for one in named)
 
 
 def _origin(error: BaseException) -> str:
