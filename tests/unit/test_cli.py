@@ -76,10 +76,11 @@ def test_only_a_kernel_is_sent_a_signal(line, is_kernel):
     assert runs_kernel(line.split()) == is_kernel
 
 
-def test_the_only_cluster_need_not_be_named():
+def test_the_only_cluster_need_not_be_named(tmp_path):
     assert finding.choose(None, [ONE]) is ONE
     assert finding.choose("1796-cd", [ONE, OTHER]) is OTHER
-    assert finding.choose("/y/z-client.json", []).connection_file == "/y/z-client.json"
+    (file := tmp_path / "z-client.json").write_text("{}")
+    assert finding.choose(str(file), []).connection_file == str(file)
 
 
 @pytest.mark.parametrize(
@@ -89,6 +90,7 @@ def test_the_only_cluster_need_not_be_named():
         (None, [ONE, OTHER], "Several clusters run: give --cluster-id, one of 1795-ab, 1796-cd."),
         ("x", [ONE], "There is no cluster 'x' on this host. Running: 1795-ab."),
         ("x", [], "There is no cluster 'x' on this host. None runs."),
+        ("/no/z-client.json", [ONE], "There is no connection file /no/z-client.json."),
     ],
 )
 def test_a_cluster_that_is_not_clear_is_a_line(name, found, why):

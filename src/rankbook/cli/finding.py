@@ -34,6 +34,8 @@ def choose(name: str | None, found: Sequence[Running]) -> Running:
         RefusedError: There is none, or it is not clear which.
     """
     if name and name.endswith(".json"):
+        if not Path(name).expanduser().is_file():
+            raise RefusedError(End.NO_CLUSTER, f"There is no connection file {name}.")
         return Running(name, "", name, 0.0)
     chosen = [each for each in found if name in (None, each.name)]
     if len(chosen) == 1:
