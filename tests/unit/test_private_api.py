@@ -18,6 +18,7 @@ from datetime import timedelta
 from functools import partial
 from importlib import import_module
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,9 @@ import rankbook
 from rankbook.engine.cells.script import below_torch
 
 SOURCE = Path(rankbook.__file__).parent
+sys.path += [  # as debugpy does
+    f"{folder}/_vendored/pydevd" for folder in find_spec("debugpy").submodule_search_locations
+]
 
 CLIENT = "ipyparallel.client.client.Client"
 CLUSTER = "ipyparallel.cluster.cluster.Cluster"
@@ -47,6 +51,7 @@ ASYNCIO = "asyncio"
 FORKSERVER = "multiprocessing.forkserver"
 PROCESSES = "multiprocessing.util"
 PDB = "pdb.Pdb"
+TRACING = "pydevd_tracing.TracingFunctionHolder"
 C10D = "torch.distributed.distributed_c10d"
 C10D_IN_C = "torch._C._distributed_c10d"
 LIBRARY = "torch.library.Library"
@@ -137,6 +142,7 @@ USES = [
     (f"{FORKSERVER}._forkserver", "_forkserver_alive_fd", "engine"),
     (f"{FORKSERVER}._forkserver", "_forkserver_pid", "engine"),
     (PDB, "_getval", "engine"),
+    (TRACING, "_warn", "engine"),
     (C10D, "_abort_process_group", "engine"),
     (C10D, "_get_default_store", "engine"),
     (C10D, "_new_process_group_helper", "engine"),
