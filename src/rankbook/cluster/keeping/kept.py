@@ -53,7 +53,7 @@ class Kept:
 
     @property
     def cluster_id(self) -> str:
-        """The name, as ``connect(cluster_id=…)`` and ``%dist_init --cluster-id`` take it."""
+        """The name, as ``connect(cluster_id=…)`` takes it."""
         return self.name
 
 
@@ -98,8 +98,7 @@ def keep(kept: Kept, connection_file: Path, holding: Holding) -> User:
         if stdout is None or stdout.readline() != b"kept\n":
             process.wait()
             raise ClusterError("The cluster cannot be kept: its keeper did not start.")
-    # It outlives this process, which does not wait for it.
-    process.returncode = 0
+    process.returncode = 0  # it outlives this process, which does not wait for it
     return User(note)
 
 
@@ -185,8 +184,7 @@ class User:
 def all_kept(folders: Sequence[Path]) -> list[Kept]:
     """The kept clusters that are noted in some folders ``security``, oldest first.
 
-    Those of other hosts, or whose keepers do not answer, are as these noted them. On this host,
-    notes of keepers that are gone are removed.
+    Those of other hosts, or of silent keepers, are as noted. Notes of keepers that are gone go.
     """
     found = []
     for note in sorted(path for folder in folders for path in folder.glob("kept-*.json")):
@@ -214,10 +212,9 @@ def find(connection_file: Path) -> User | None:
     """
     name = connection_file.name.removeprefix("ipcontroller-").removesuffix("-client.json")
     note = _note(connection_file, name)
-    if not note.exists():
-        return None
-    with suppress(_GoneError):
-        return User(note)
+    if note.exists():
+        with suppress(_GoneError):
+            return User(note)
     return None
 
 
@@ -290,8 +287,7 @@ def _ask(connection: socket.socket, message: dict[str, Any]) -> dict[str, Any]:
             answer += byte
     except OSError as error:
         raise _problem(error) from error
-    reply: dict[str, Any] = json.loads(answer)
-    return reply
+    return dict(json.loads(answer))
 
 
 def _send(connection: socket.socket, message: dict[str, Any]) -> None:
