@@ -9,6 +9,7 @@ from __future__ import annotations
 from argparse import ArgumentTypeError
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from keyword import iskeyword
 from typing import Any
 
 from rankbook.words import ON_HANG as _ON_HANG
@@ -48,7 +49,25 @@ __all__ = [
     "TRACE",
     "Option",
     "option",
+    "variable",
 ]
+
+
+def variable(text: str) -> str:
+    """A name that a variable can have; raises ArgumentTypeError for any other."""
+    if not text.isidentifier() or iskeyword(text):
+        raise ArgumentTypeError(f"{text!r} cannot name a variable")
+    return text
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not seconds > 0:
+        raise ArgumentTypeError(f"{text!r} is not a positive number of seconds, such as 30")
+    return seconds
 
 
 @dataclass(frozen=True)
@@ -230,9 +249,15 @@ CHECKPOINT = option(
     "torch.distributed.checkpoint.save has made. Sharded ones need it.",
 )
 TIMEOUT_SECONDS = option(
-    "--timeout", type=float, metavar="S", help="Interrupt the cell after S seconds."
+    "--timeout", type=_seconds, metavar="S", help="Interrupt the cell after S seconds."
 )
-OUT = option("-o", "--out", metavar="NAME", help="Keep the CellResult in this notebook variable.")
+OUT = option(
+    "-o",
+    "--out",
+    type=variable,
+    metavar="NAME",
+    help="Keep the CellResult in this notebook variable.",
+)
 NO_WAIT = option("--no-wait", action="store_true", help="Return at once; the output follows.")
 PDB = option(
     "--pdb",

@@ -8,7 +8,7 @@ from IPython.core.magic import line_magic, magics_class, no_var_expand
 
 from rankbook.errors import InputError
 from rankbook.magics.base import RankMagics
-from rankbook.magics.options import RANKS, option
+from rankbook.magics.options import RANKS, option, variable
 from rankbook.magics.usage import parse, parse_with_expression, takes
 
 # What shows results is imported when there are some: loading the extension must stay quick.
@@ -36,6 +36,7 @@ class ShowMagics(RankMagics):
         option(
             "--name",
             default="mesh",
+            type=variable,
             metavar="NAME",
             help="Name of the mesh variable. Default: mesh.",
         ),

@@ -258,6 +258,21 @@ def test_an_unclosed_quotation_mark_is_an_error_of_one_line(notebook, cell):
     assert "quotation" in notebook.usage(cell)
 
 
+@pytest.mark.parametrize(
+    ("cell", "why"),
+    [
+        ("%%dist -o 1x\n1", "'1x' cannot name a variable"),
+        ("%%dist -o for\n1", "'for' cannot name a variable"),
+        ("%%dist --timeout 0\n1", "'0' is not a positive number of seconds, such as 30"),
+        ("%%dist --timeout soon\n1", "'soon' is not a positive number of seconds, such as 30"),
+        ("%dist_mesh dp=2 tp=2 --name 1x", "'1x' cannot name a variable"),
+    ],
+)
+def test_a_name_or_a_time_that_cannot_be_is_refused_before_anything_runs(notebook, pool, cell, why):
+    assert why in notebook.usage(cell)
+    assert pool.asked("run") == []
+
+
 def test_a_mistake_in_a_magic_is_shown_without_a_traceback(notebook):
     notebook.usage("%%dist -r 9\nx")
     assert notebook.out == ""
