@@ -21,6 +21,13 @@ _LONGEST = 60
 _RANKS = re.compile(r"^(?:only )?ranks? ")
 """What many type in front of the numbers."""
 
+_WRITTEN_OUT = (
+    (re.compile(r"\s*\bto\b\s*"), "-"),
+    (re.compile(r"\s*(?:,|\band\b)\s*(?:and\b\s*)?"), ","),
+    (re.compile(r"(?<=\d)\s+(?=\d)"), ","),
+)
+"""``0 to 2``, ``1 and 3``, ``0 1 3``, in the words of the magics."""
+
 
 def plain(value: Any) -> Any:
     """Make a value of JSON's types of a number, a tensor, an array, or any nesting of them."""
@@ -179,7 +186,9 @@ class Ranks(Form):
     def _read(self, value: Any) -> list[int] | None:
         if isinstance(value, str):
             value = _RANKS.sub("", value.strip().lower())
-        if value in ("", [], "none"):
+            for written, meant in _WRITTEN_OUT:
+                value = written.sub(meant, value)
+        if value in ("", [], "none", "no rank", "nobody"):
             return []
         try:
             return sorted(parse(value, self.world_size))
