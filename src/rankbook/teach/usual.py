@@ -17,6 +17,12 @@ UNWAITED = (
     "before the result is used."
 )
 
+EVERY_RANK = (
+    "Every rank of the group must call a collective: look for a branch that only some ranks take "
+    "(if rank == 0), and for a loop that is shorter on some."
+)
+"""In place of the advice on uneven shards: ranks that an answer is tried on have no shards."""
+
 YIELDS = (
     "A function with yield returns a generator, which has not begun. Put what it yields into a "
     "list, and return that."
@@ -38,6 +44,11 @@ _OF_TORCH = {
     "be put together as they are: flatten() each of them first.",
     r"'NoneType' object has no attribute 'wait'": "A call that blocks returns None, and there is "
     "nothing to wait for. With async_op=True it returns a handle.",
+    r"is not initialized in the world group map": "group= takes a process group, such as "
+    'mesh.get_group("dp"); not a mesh, and not a name.',
+    r"in->size == out->size": "Without sizes, all_to_all_single cuts both tensors into equal "
+    "pieces, so they have to be equally long. Pass two lists: the sizes of what comes, and of what "
+    "is sent.",
     r"incompatible function arguments": "torch was given an argument of a type that it does not "
     "take: a rank is an int (// divides to one), an operation is dist.ReduceOp.MAX or the like.",
 }
@@ -68,7 +79,7 @@ def usual_hint(
     if hint := _of_the_cell(name, code, missed, is_here=is_here):
         return hint
     if tried.hang and not tried.raised:
-        return tried.advice
+        return EVERY_RANK if "uneven shards" in tried.advice else tried.advice
     if any(report.get("got", "").startswith("<generator ") for report in tried.said.values()):
         return YIELDS
     if tried.raised:

@@ -89,6 +89,8 @@ def _recognised(exercise: Exercise, seen: Seen) -> Mistake | None:
     if seen.hang:  # what some ranks had when the others were freed tells nothing
         return None
     found = Counter(seen.findings.values())
+    if "other" in found:  # what some have in common with a known mistake may be chance
+        return None
     known = [m for m in exercise.mistakes if m.gives and m.name in found]
     return max(known, key=lambda mistake: found[mistake.name], default=None)
 
@@ -127,11 +129,13 @@ def _in_its_words(exercise: Exercise, found: str, mistake: Mistake | None) -> st
     """What the lesson says of a rank with this finding; empty if nothing."""
     if found == "right":
         return _RIGHT
+    if mistake and mistake.seen and mistake.says:  # that another one fits the value is chance
+        return mistake.says
     known = next((m for m in exercise.mistakes if m.name == found), None)
     if known and known.says:
         return known.says
     # What a mistake makes of a rank's value is not said of ranks that have another value.
-    return mistake.says if mistake and mistake.seen else ""
+    return ""
 
 
 def _got(report: Mapping[str, Any], *, with_wanted: bool) -> str:

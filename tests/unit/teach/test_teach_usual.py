@@ -69,3 +69,8 @@ def test_what_some_ranks_were_not_given_is_reported():
     assert (
         hint == "The last cell with f was not given to ranks 1-3: run it on all ranks, with %%dist."
     )
+
+
+def test_ranks_that_an_answer_is_tried_on_are_not_said_to_have_uneven_shards():
+    hang = Tried({}, hang="missing_rank", advice="Often it is uneven shards: rank 1 had fewer.")
+    assert usual_hint("f", "", hang, is_here=False).startswith("Every rank of the group must call")

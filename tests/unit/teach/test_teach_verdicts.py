@@ -64,6 +64,19 @@ def test_what_several_ranks_did_is_said_in_the_plural():
     assert said == "Ranks 0-1 have the sum twice."
 
 
+def test_a_mistake_that_explains_some_of_the_wrong_ranks_only_may_be_chance():
+    verdict = verdict_on(EXERCISE, tried("twice", "other", "right"))
+    assert verdict.said == "Rank 2 is right, rank 0 has the sum twice, rank 1 got 3; right is 4."
+    assert verdict.hint == ""
+
+
+def test_what_was_seen_is_said_though_the_value_fits_another_mistake():
+    seen = Mistake("slow", "Faster.", "", says="is slow", seen=lambda seen: not seen.right)
+    exercise = replace(EXERCISE, mistakes=(TWICE, seen))
+    verdict = verdict_on(exercise, tried("twice", "other"))
+    assert (verdict.said, verdict.hint) == ("Ranks 0-1 are slow.", "Faster.")
+
+
 def test_a_value_that_nobody_knows_is_shown_beside_the_right_one():
     verdict = verdict_on(EXERCISE, tried("other", "right"))
     assert verdict.said == "Rank 1 is right, rank 0 got 3; right is 4."

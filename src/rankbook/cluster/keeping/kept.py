@@ -157,9 +157,8 @@ class User:
         with suppress(ClusterError, OSError), _connected(self.note) as connection:
             connection.settimeout(None)
             connection.recv(1)  # the keeper sends nothing on this connection
-        # Its sockets close one after the other: from here on it is gone for the user, too.
         with suppress(OSError, ValueError):  # the user has left
-            select.select([self._socket], [], [], _END)
+            select.select([self._socket], [], [], _END)  # its sockets close one after the other
 
     def close(self) -> None:
         """Stop using the cluster; idempotent."""

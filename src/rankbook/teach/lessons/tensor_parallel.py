@@ -85,6 +85,17 @@ def _wrong_end(here: Here) -> list[Any]:
     return [right[0], own[1], *large[2:]]
 
 
+def _exchanged(here: Here) -> list[Any]:
+    """What comes of adding up where Leave should, in Enter, and the other way round."""
+    x, w1, w2, direction = _whole(here)
+    w1 = w1.chunk(here.world_size)[here.rank]
+    w2 = w2.chunk(here.world_size, dim=1)[here.rank]
+    leaves = [tensor.clone().requires_grad_() for tensor in (x * here.world_size, w1, w2)]
+    y = here.torch.nn.functional.gelu(leaves[0] @ leaves[1].T) @ leaves[2].T
+    (y * direction * here.world_size).sum().backward()
+    return [y.detach(), *(leaf.grad for leaf in leaves)]
+
+
 _IDENTITY = ("return {0}",)
 _SUM = ("{0} = {0}.clone()", "dist.all_reduce({0})", "return {0}")
 _MEAN = (*_SUM[:2], "return {0} / world_size")
@@ -156,6 +167,26 @@ _MLP = Exercise(
             _pair((_IDENTITY, _IDENTITY), (_SUM, _SUM)),
             says="has gradients that are four times too large, that of x of its own part only",
             gives=_wrong_end,
+        ),
+        Mistake(
+            "exchanged",
+            "The two sums stand in each other's place. Going forward, x is whole on every rank "
+            "when it enters, and y is a part when it leaves: so Leave.forward adds. Going back it "
+            "is the other way round.",
+            _pair((_SUM, _IDENTITY), (_IDENTITY, _SUM)),
+            says="has an output made of four times x",
+            gives=_exchanged,
+        ),
+        Mistake(
+            "mean-of-gradients",
+            "The gradient of x is the sum of what went through the ranks' parts, no mean of it: "
+            "in Enter.backward, divide by nothing.",
+            _pair((_IDENTITY, (*_SUM[:2], "return {0} / world_size")), (_SUM, _IDENTITY)),
+            says="has a fourth of the gradient of x",
+            gives=lambda here: [
+                value / here.world_size if place == 1 else value
+                for place, value in enumerate(_answers(here))
+            ],
         ),
         Mistake(
             "nothing",

@@ -70,8 +70,8 @@ COMBINE = Exercise(
         ),
         Mistake(
             "sizes-as-before",
-            "On the way back, a rank gets what it has sent, and sends what has come: the two "
-            "lists of sizes change places.",
+            "On the way back, a rank gets what it has sent, and sends what has come: so what comes "
+            "back has sum(sent) rows, and the two lists of sizes change places.",
             _combine_cell(
                 "back = results.new_empty(sum(sent), results.shape[1])",
                 "dist.all_to_all_single(back, results, came, sent)",

@@ -96,8 +96,9 @@ DISPATCH = Exercise(
         ),
         Mistake(
             "swapped",
-            "The sizes are exchanged: in all_to_all_single what comes stands before what is sent, "
-            "as output stands before input.",
+            "Sizes and tensors do not fit: what comes has sum(came) rows, what is sent sum(sent). "
+            "And in all_to_all_single what comes stands before what is sent, as output does before "
+            "input.",
             _dispatch_cell(
                 *_EXCHANGE, _ROOM, "dist.all_to_all_single(arrived, tokens[order], sent, came)"
             ),

@@ -21,12 +21,12 @@ __all__ = [
 
 
 WISHES = (
-    (3, 0, 2, 2, 1, 2, 0, 2),
+    (1, 0, 2, 2, 1, 2, 0, 2),
     (2, 2, 0, 3, 2, 2, 1, 2),
     (1, 2, 0, 0, 2, 3, 3, 2),
     (2, 0, 2, 1, 2, 1, 3, 1),
 )
-"""By rank, the expert of each token that exercises are tried with."""
+"""By rank, the expert of each token that answers are tried with; rank 0 has none for expert 3."""
 WIDTH = 3
 
 

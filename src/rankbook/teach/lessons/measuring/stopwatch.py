@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from rankbook.teach.definitions import Exercise, Mistake
+from rankbook.teach.definitions import Exercise, Mistake, Seen, Target
 
 if TYPE_CHECKING:
     from rankbook.teach.here import Here
@@ -19,16 +19,24 @@ _FAST, _SLOW = 10.0, 45.0
 """Milliseconds of act(); in each round but the first, another rank is the slow one."""
 _FIRST = 420.0
 """Of act() in the first round, on all ranks."""
-_LATE = 250.0
+_LATE = 170.0
 """Milliseconds by which rank 3 is later than the others when it has prepared a round."""
 _MEAN = (_FIRST + (_ROUNDS - 1) * _SLOW) / _ROUNDS
-_OUTCOMES = (_SLOW / 1000, _FAST, _SLOW, _MEAN, _SLOW + _LATE)
+_OUTCOMES = (_SLOW / 1000, _FAST, _SLOW, _MEAN, _SLOW + _LATE, _FIRST, _SLOW * 1000)
+_WRONG = ({"SUM"}, {"MIN"})
+"""Operations of the all_reduces, where there is none of another kind."""
+_NOTHING = 0.01
+"""Milliseconds between two looks at the clock, at most."""
 
 
 def _try_stopwatch(here: Here) -> Any:
     turns = iter(range(_ROUNDS))
+    prepared: list[None] = []
+    operations: list[str] = []
+    reduce = here.dist.all_reduce
 
     def prepare() -> None:
+        prepared.append(None)
         time.sleep(_LATE / 1000 if here.rank == here.world_size - 1 else 0.0)
 
     def act() -> None:
@@ -37,14 +45,36 @@ def _try_stopwatch(here: Here) -> Any:
         slow = _SLOW if turn == here.rank + 1 else _FAST
         time.sleep((slow if turn else _FIRST) / 1000)
 
-    got = here.milliseconds(prepare, act, _ROUNDS)
-    return _outcome(float(got)) if isinstance(got, (float, here.torch.Tensor)) else got
+    def noting(tensor: Any, op: Any = here.dist.ReduceOp.SUM, *args: Any, **how: Any) -> Any:
+        if tensor.numel() > 1:  # of the times of rounds, not of one time
+            operations.append(str(op).rpartition(".")[2])
+        return reduce(tensor, op, *args, **how)
+
+    here.dist.all_reduce = noting
+    try:
+        got = here.milliseconds(prepare, act, _ROUNDS)
+    finally:
+        here.dist.all_reduce = reduce
+        here.note(prepared=len(prepared), operations=operations)
+    is_number = isinstance(got, here.torch.Tensor) and got.numel() == 1
+    if not (is_number or isinstance(got, float)):
+        return got
+    # A sum over the ranks may come near the time of the slowest one.
+    return float(got) if set(operations) in _WRONG else _outcome(float(got))
+
+
+def _reduces_by(operation: str) -> Callable[[Seen], bool]:
+    """Whether all ranks have a wrong value, and their only all_reduces were of this operation."""
+    return lambda seen: (
+        not (seen.hang or seen.raised or seen.right)
+        and all(set(notes.get("operations", ())) == {operation} for notes in seen.notes.values())
+    )
 
 
 def _outcome(measured: float) -> float:
     """The time that was meant by one that was measured, which is never exact."""
-    if measured <= 0:
-        return measured
+    if measured <= _NOTHING:
+        return min(measured, 0.0)
     factors = {meant: max(meant / measured, measured / meant) for meant in _OUTCOMES}
     nearest = min(factors, key=lambda meant: factors[meant])
     return nearest if factors[nearest] < 2.2 else measured  # noqa: PLR2004
@@ -73,6 +103,9 @@ STOPWATCH = Exercise(
     needs=("milliseconds",),
     tries=_try_stopwatch,
     right=_is(_SLOW),
+    targets=(
+        Target("prepare", "prepared", "calls of prepare()", _ROUNDS, least=_ROUNDS, tells=False),
+    ),
     hints=(
         "Between prepare() and the clock, all ranks have to meet: dist.barrier().",
         "took[i] = 1000 * (time.perf_counter() - began). After the loop, take the largest of each "
@@ -95,6 +128,50 @@ STOPWATCH = Exercise(
             _stopwatch_cell(_TOOK, end=(_SLOWEST, "return took.mean().item()")),
             says="has the mean over the rounds",
             gives=_is(_MEAN),
+        ),
+        Mistake(
+            "adds-up",
+            "all_reduce adds up where it is not told otherwise. What counts in a round is the "
+            "slowest rank: dist.all_reduce(took, dist.ReduceOp.MAX).",
+            _stopwatch_cell(_TOOK, end=("dist.all_reduce(took)", "return took.median().item()")),
+            says="has added up the times of the ranks",
+            seen=_reduces_by("SUM"),
+        ),
+        Mistake(
+            "fastest",
+            "MIN keeps the fastest rank of each round. A collective is done when the slowest is: "
+            "dist.ReduceOp.MAX.",
+            _stopwatch_cell(
+                _TOOK,
+                end=("dist.all_reduce(took, dist.ReduceOp.MIN)", "return took.median().item()"),
+            ),
+            says="has the times of the fastest ranks",
+            seen=_reduces_by("MIN"),
+        ),
+        Mistake(
+            "worst-round",
+            "That is the longest of the rounds: the first one, as so often. Take the median of the "
+            "rounds.",
+            _stopwatch_cell(_TOOK, end=(_SLOWEST, "return took.max().item()")),
+            says="has the longest round",
+            gives=_is(_FIRST),
+        ),
+        Mistake(
+            "nothing-timed",
+            "took[i] has to hold what act() takes: look at the clock before it and after it.",
+            _stopwatch_cell(end=(_SLOWEST, "return took.median().item()")),
+            says="has measured nothing",
+            gives=_is(0.0),
+        ),
+        Mistake(
+            "microseconds",
+            "These are microseconds. The question was for milliseconds: seconds times 1000.",
+            _stopwatch_cell(
+                "took[i] = 1e6 * (time.perf_counter() - began)",
+                end=(_SLOWEST, "return took.median().item()"),
+            ),
+            says="has microseconds",
+            gives=_is(_SLOW * 1000),
         ),
         Mistake(
             "no-slowest",

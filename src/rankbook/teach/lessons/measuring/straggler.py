@@ -16,16 +16,18 @@ __all__ = ["STRAGGLER"]
 _WORK = (45, 90, 30, 8)
 """Milliseconds of a step's work, by rank: rank 1 is the straggler, and rank 3 waits longest."""
 _AFTER = 30
-"""Milliseconds that rank 0 needs for itself when all have communicated: its steps seem longest."""
+"""Milliseconds that rank 2 needs for itself when all have communicated: its steps seem longest."""
 _STEPS = 3
 
 
 def _try_straggler(here: Here) -> Any:
     def communicate() -> None:
         here.dist.barrier()
-        time.sleep(_AFTER / 1000 if here.rank == 0 else 0.0)
+        time.sleep(_AFTER / 1000 if here.rank == 2 else 0.0)  # noqa: PLR2004 - not the one whose number argmax gives
 
-    return here.straggler(lambda: time.sleep(_WORK[here.rank] / 1000), communicate, _STEPS)
+    named = here.straggler(lambda: time.sleep(_WORK[here.rank] / 1000), communicate, _STEPS)
+    here.note(itself=type(named) is int and named == here.rank)
+    return named
 
 
 def _straggler_cell(timed: tuple[str, ...], end: tuple[str, ...]) -> str:
@@ -62,6 +64,16 @@ STRAGGLER = Exercise(
             "slow, and some small thing decides. Stop the clock right after work().",
             _straggler_cell((_BEGAN, "work()", "communicate()", _OWN), _LARGEST),
             says="names the rank with the longest steps",
+            gives=lambda here: 2,  # noqa: ARG005 - the same on all ranks
+        ),
+        Mistake(
+            "all-equal",
+            "argmax of one number, or of equal ones, is 0. Does own get the time of work() in each "
+            "step, and does argmax look at the times of all ranks, each in a tensor of its own?",
+            _straggler_cell(
+                (_BEGAN, "work()", _OWN, "communicate()"), ("return own.argmax().item()",)
+            ),
+            says="names rank 0, as argmax does of equal numbers",
             gives=lambda here: 0,  # noqa: ARG005 - the same on all ranks
         ),
         Mistake(
@@ -78,7 +90,9 @@ STRAGGLER = Exercise(
             "gather the times of all, then take the largest.",
             _straggler_cell((_BEGAN, "work()", _OWN, "communicate()"), ("return rank",)),
             says="names itself",
-            seen=lambda seen: seen.right == {1} and not seen.hang,
+            seen=lambda seen: (
+                bool(seen.notes) and all(notes.get("itself") for notes in seen.notes.values())
+            ),
         ),
     ),
 )

@@ -80,6 +80,54 @@ PAYS = Exercise(
             gives=_speedups(lambda *case: _speedup(case[0], case[1], case[2], case[3], False)),  # noqa: FBT003
         ),
         Mistake(
+            "free-overlap",
+            "With overlap the communicating is not free: it goes on beside the backward pass, and "
+            "may take longer than that. The longer of the two counts: max.",
+            _cell_of(
+                "step = forward + backward + (0 if overlap else communicate)",
+                "return ranks * (forward + backward) / step",
+            ),
+            says="takes communicating for free where it overlaps",
+            gives=_speedups(
+                lambda ranks, forward, backward, communicate, overlap: _speedup(
+                    ranks, forward, backward, 0.0 if overlap else communicate, overlap
+                )
+            ),
+        ),
+        Mistake(
+            "the-shorter",
+            "Two things that go on at the same time take as long as the longer one: max, not min.",
+            _cell_of(
+                _STEP[0],
+                _STEP[1].replace("max", "min"),
+                *_STEP[2:],
+                "return ranks * (forward + backward) / step",
+            ),
+            says="takes the shorter of what overlaps",
+            gives=_speedups(
+                lambda ranks, forward, backward, communicate, overlap: (
+                    ranks * (forward + backward) / (forward + min(backward, communicate))
+                    if overlap
+                    else _speedup(ranks, forward, backward, communicate, overlap)
+                )
+            ),
+        ),
+        Mistake(
+            "own-world",
+            "world_size is 4, as many ranks as there are here. The function is asked for any "
+            "number of them: ranks.",
+            _cell_of(*_STEP, "return world_size * (forward + backward) / step"),
+            says="uses world_size in place of ranks",
+            gives=_speedups(lambda ranks, *times: _speedup(4, *times)),  # noqa: ARG005 - that is the mistake
+        ),
+        Mistake(
+            "ideal",
+            "That would be so if communicating cost nothing. How long is a step with it?",
+            _cell_of("return ranks"),
+            says="has the number of ranks",
+            gives=_speedups(lambda ranks, *_: float(ranks)),
+        ),
+        Mistake(
             "hides-all",
             "Communicating cannot hide behind the forward pass: before the backward pass there "
             "are no gradients. So forward stands outside of max.",

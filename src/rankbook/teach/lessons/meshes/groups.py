@@ -32,7 +32,7 @@ def _in_step(here: Here, made: list[list[int]]) -> Iterator[None]:
     torch, dist, real = here.torch, here.dist, here.dist.new_group
 
     def new_group(ranks: Any = None, *args: Any, **how: Any) -> Any:
-        made.append(sorted(range(here.world_size) if ranks is None else ranks))
+        made.append(_read(here, ranks))
         asked = torch.tensor(sum(1 << rank for rank in made[-1]))
         low, high = asked.clone(), asked.clone()
         dist.all_reduce(low, dist.ReduceOp.MIN)
@@ -48,23 +48,32 @@ def _in_step(here: Here, made: list[list[int]]) -> Iterator[None]:
         dist.new_group = real
 
 
-def _try_groups(here: Here) -> list[str]:
+def _read(here: Here, ranks: Any) -> list[int]:
+    members = list(range(here.world_size) if ranks is None else ranks)
+    if not all(isinstance(rank, int) for rank in members):
+        raise TypeError("new_group takes the ranks of one group, such as [0, 1], not lists of them")
+    return sorted(members)
+
+
+def _try_groups(here: Here) -> list[str] | None:
     made: list[list[int]] = []
     try:
         with _in_step(here, made):
             groups = [here.my_group(lists) for lists in (shared.ROWS, shared.COLUMNS)]
     except _OutOfStepError:
         return _apart(made)
+    if groups == [None, None]:
+        return None
+    here.note(outside=here.dist.GroupMember.NON_GROUP_MEMBER in groups)
     return [_members(here, group) for group in groups]
 
 
 def _members(here: Here, group: Any) -> str:
-    """Whom a rank meets in a group."""
-    if not isinstance(group, here.dist.ProcessGroup):
-        return "in no group" if group == here.dist.GroupMember.NON_GROUP_MEMBER else repr(group)
-    met = [here.torch.tensor(0) for _ in range(here.dist.get_world_size(group))]
-    here.dist.all_gather(met, here.torch.tensor(here.rank), group=group)
-    return f"with ranks {label(int(rank) for rank in met)}"
+    """Whom a rank would meet in a group; nothing is sent, since others may have another group."""
+    if isinstance(group, here.dist.ProcessGroup):
+        return f"with ranks {label(here.dist.get_process_group_ranks(group))}"
+    is_outside = group == here.dist.GroupMember.NON_GROUP_MEMBER
+    return "in no group" if is_outside else f"a {type(group).__name__}, no group"
 
 
 def _apart(made: list[list[int]]) -> list[str]:
@@ -116,6 +125,25 @@ GROUPS = Exercise(
             gives=_in_the_last,
         ),
         Mistake(
+            "everyone",
+            "new_group() without ranks makes a group of all of them. Pass one of the lists.",
+            _groups_cell("return dist.new_group()"),
+            says="is in a group of all ranks",
+            gives=_grouped([[0, 1, 2, 3]], [[0, 1, 2, 3]]),
+        ),
+        Mistake(
+            "outside",
+            "A rank has returned a group that it is not in; new_group returns -100 for such a "
+            "group. The one to return is that of the list with this rank: if rank in ranks.",
+            _groups_cell(
+                "groups = [dist.new_group(ranks) for ranks in lists]", "return groups[rank // 2]"
+            ),
+            seen=lambda seen: (
+                any(notes.get("outside") for notes in seen.notes.values())
+                and set(seen.findings.values()) - {"right"} != {"the-last"}
+            ),
+        ),
+        Mistake(
             "neighbours",
             "new_subgroups cuts the ranks into neighbours: that gives the rows. It does not look "
             "at the lists, and a column is no group of neighbours.",
@@ -138,15 +166,15 @@ GROUPS = Exercise(
         ),
         Mistake(
             "own-only",
-            "Each rank has made only the group that it is in. Torch numbers groups by counting "
-            "these calls, so different groups got the same number. Call new_group for every list, "
-            "on every rank.",
+            "Ranks called new_group for different groups at the same time, each for its own. Torch "
+            "numbers groups by counting these calls, so different groups got the same number. "
+            "Every rank calls new_group for every list, in the same order.",
             _groups_cell(
                 "for ranks in lists:",
                 "    if rank in ranks:",
                 "        return dist.new_group(ranks)",
             ),
-            says="made only the group that it is in",
+            says="made its own group while others made another one",
             gives=lambda here: _apart([shared.list_of(shared.ROWS, here.rank)]),
         ),
     ),

@@ -56,11 +56,28 @@ MEAN = Exercise(
     mistakes=(
         Mistake(
             "all-ranks",
-            "Without group=, all four ranks take part. Two of them hold the other half of the "
-            "model: gradients of different weights have been mixed.",
+            "All four ranks take part in that mean. Two of them hold the other half of the model: "
+            "gradients of different weights have been mixed. Pass the group of the copies: group=.",
             _mean_cell("", "world_size"),
             says="has the mean over all four ranks",
             gives=_mean([[0, 1, 2, 3]], 4),
+        ),
+        Mistake(
+            "half-of-all",
+            "All four ranks were added up. Two of them hold the other half of the model: gradients "
+            "of different weights have been mixed. Pass the group of the copies: group=.",
+            _mean_cell("", "2"),
+            says="has half of the sum over all four ranks",
+            gives=_mean([[0, 1, 2, 3]], 2),
+        ),
+        Mistake(
+            "untouched",
+            "Every rank has to change parameter.grad itself; dist.all_reduce(parameter.grad, ...) "
+            "does. The optimizer sees neither a copy of it nor what the function returns.",
+            "%%dist\ndef average_gradients(parameters):\n    for parameter in parameters:\n"
+            "        mean = parameter.grad / 2\n        dist.all_reduce(mean, group=column)\n",
+            says="has its own gradients, as they were",
+            gives=_mean([[0], [1], [2], [3]], 1),
         ),
         Mistake(
             "row",

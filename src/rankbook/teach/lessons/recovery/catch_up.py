@@ -16,8 +16,8 @@ __all__ = ["CATCH_UP"]
 
 _STEP = 12
 """Steps that the survivors have done."""
-_NEWCOMERS = (2, 0)
-"""Two deaths: the second is that of rank 0, from which many would copy."""
+_NEWCOMERS = (2, 0, 3)
+"""Three deaths: two are of the first and the last rank, from which many would copy."""
 
 
 def _before(here: Here, rank: int, newcomer: int) -> list[Any]:
@@ -25,7 +25,7 @@ def _before(here: Here, rank: int, newcomer: int) -> list[Any]:
     torch = here.torch
     if rank == newcomer:
         return [torch.ones(3), torch.zeros(3), 0]
-    return [torch.tensor([5.0, 6.0, 7.0]), torch.tensor([0.5, 0.25, 0.125]), _STEP]
+    return [torch.tensor([5.0, -6.0, 7.0]), torch.tensor([0.5, -0.25, 0.125]), _STEP]
 
 
 def _try_catch_up(here: Here) -> list[Any]:
@@ -43,7 +43,11 @@ def _survivor(newcomer: int) -> int:
 
 
 def _after(
-    source: Callable[[int], int] = _survivor, *, momentum: bool = True, step: bool = True
+    source: Callable[[int], int] = _survivor,
+    *,
+    weights: bool = True,
+    momentum: bool = True,
+    step: bool = True,
 ) -> Callable[[Here], list[Any]]:
     """What a rank has if so much is copied from a source, which depends on the newcomer."""
 
@@ -52,11 +56,28 @@ def _after(
         for newcomer in _NEWCOMERS:
             own = _before(here, here.rank, newcomer)
             copied = _before(here, source(newcomer), newcomer)
-            takes = (True, momentum, step)
+            takes = (weights, momentum, step)
             values += [c if take else o for o, c, take in zip(own, copied, takes, strict=True)]
         return values
 
     return gives
+
+
+def _largest(here: Here) -> list[Any]:
+    """What comes of taking the largest of each number."""
+    values: list[Any] = []
+    for newcomer in _NEWCOMERS:
+        each = [_before(here, rank, newcomer) for rank in range(here.world_size)]
+        values += [here.torch.stack([rank[i] for rank in each]).amax(0) for i in (0, 1)]
+        values.append(_STEP)
+    return values
+
+
+def _source_for_step(here: Here) -> list[Any]:
+    """What comes of returning the number of the rank that is furthest."""
+    values = _after()(here)
+    values[2::3] = map(_survivor, _NEWCOMERS)
+    return values
 
 
 def _mean(here: Here) -> list[Any]:
@@ -106,6 +127,19 @@ CATCH_UP = Exercise(
             gives=_after(lambda newcomer: 0),  # noqa: ARG005 - from whatever is there
         ),
         Mistake(
+            "last-rank",
+            "Everything was copied from rank 3. When rank 3 is the newcomer, that overwrites what "
+            "the others have learned. Look for the rank with the largest step.",
+            _catch_up_cell(
+                "step = torch.tensor(step)",
+                "for tensor in [*weights, *momentum, step]:",
+                "    dist.broadcast(tensor, src=world_size - 1)",
+                "return step.item()",
+            ),
+            says="has what rank 3 had, also where rank 3 was new",
+            gives=_after(lambda newcomer: 3),  # noqa: ARG005 - from whatever is there
+        ),
+        Mistake(
             "no-momentum",
             "The weights are there, the momentum is not: the newcomer would take other steps than "
             "the others from now on. Copy both lists.",
@@ -143,9 +177,51 @@ CATCH_UP = Exercise(
             gives=_mean,
         ),
         Mistake(
+            "largest",
+            "The largest number is not the one that was learned last: weights and momentum can be "
+            "negative. Copy all tensors from one rank: dist.broadcast.",
+            _catch_up_cell(
+                "for tensor in [*weights, *momentum]:",
+                "    dist.all_reduce(tensor, dist.ReduceOp.MAX)",
+                "step = torch.tensor(step)",
+                "dist.all_reduce(step, dist.ReduceOp.MAX)",
+                "return step.item()",
+            ),
+            says="has the largest of each number",
+            gives=_largest,
+        ),
+        Mistake(
+            "source-for-step",
+            "That is the number of the rank that is furthest. The function returns how far that "
+            "is: steps[furthest].",
+            _catch_up_cell(*_FIND, *_COPY, "return furthest"),
+            says="returned the number of a rank, not a step",
+            gives=_source_for_step,
+        ),
+        Mistake(
+            "nothing-copied",
+            "The newcomer knows the step, but its tensors are its own still: every tensor of both "
+            "lists has to be broadcast, and written in place.",
+            _catch_up_cell(*_FIND, "return steps[furthest].item()"),
+            says="has its own weights and momentum",
+            gives=_after(weights=False, momentum=False),
+        ),
+        Mistake(
+            "no-weights",
+            "The momentum is there, the weights are not. Copy both lists.",
+            _catch_up_cell(
+                *_FIND,
+                "for tensor in momentum:",
+                "    dist.broadcast(tensor, src=furthest)",
+                "return steps[furthest].item()",
+            ),
+            says="has its own weights",
+            gives=_after(weights=False),
+        ),
+        Mistake(
             "newcomer-only",
             "Every rank takes part in a collective: ranks that have it all call broadcast, too, "
-            "and the source sends by the same call.",
+            "the source sends by the same call, and all name the same source.",
             _catch_up_cell(
                 *_FIND,
                 "if step < steps[furthest]:",

@@ -41,8 +41,8 @@ def _dealt(share: _Share) -> list[str]:
         left = len(set(order[seen:]) - set(dealt))
         sizes = {len(part) for part in parts}
         lines.append(
-            f"{again} taken twice, {left - (count - seen) % n} too many left out, "
-            f"{'equally many' if len(sizes) == 1 else 'not equally many'} on each rank"
+            f"{again} taken twice, {max(0, left - (count - seen) % n)} left out, "
+            f"{'equal' if len(sizes) == 1 else 'unequal'} shares"
         )
     return lines
 
@@ -87,6 +87,23 @@ SHARE = Exercise(
             _share_cell("rest = order", _EVEN, "return rest[r::n]"),
             says="takes samples again that were taken before",
             gives=_deals(lambda order, seen, n, r: order[: len(order) // n * n][r::n]),  # noqa: ARG005 - that is the mistake
+        ),
+        Mistake(
+            "what-was-taken",
+            "order[:seen] are the samples that were taken before. What is left is order[seen:].",
+            _share_cell("rest = order[:seen]", _EVEN, "return rest[r::n]"),
+            says="deals out what was taken before",
+            gives=_deals(lambda order, seen, n, r: order[:seen][: seen // n * n][r::n]),
+        ),
+        Mistake(
+            "own-number",
+            "rank is this process's own number, always the same. The function is asked for the "
+            "samples of any rank: r.",
+            _share_cell("rest = order[seen:]", _EVEN, "return rest[rank::n]"),
+            says="gives the same samples for every r",
+            gives=lambda here: _dealt(
+                lambda order, seen, n, r: _right_share(order, seen, n, here.rank)  # noqa: ARG005 - that is the mistake
+            ),
         ),
         Mistake(
             "for-four",

@@ -61,18 +61,27 @@ def _what_comes_back(here: Here) -> list[str]:
     before = _state(here, *training)
     saved = here.snapshot(*training)
     _step(here, *training)
+    later = _state(here, *training)
 
     new = _training(here, seed=9)
     here.restore(saved, *new)
-    return [
-        name
-        for name, was, now in zip(_PARTS, before, _state(here, *new), strict=True)
-        if len(was) == len(now) and all(map(here.torch.equal, was, now))
-    ]
+    came = []
+    for name, was, then, now in zip(_PARTS, before, later, _state(here, *new), strict=True):
+        if _are_equal(here, now, was):
+            came.append(name)
+        elif _are_equal(here, now, then):
+            came.append(f"later {name}")
+    return came
 
 
-def _but(*lost: str) -> Callable[[Here], list[str]]:
-    return lambda here: [part for part in _PARTS if part not in lost]  # noqa: ARG005 - on all ranks
+def _are_equal(here: Here, one: list[Any], other: list[Any]) -> bool:
+    return len(one) == len(other) and all(map(here.torch.equal, one, other))
+
+
+def _but(*lost: str, later: tuple[str, ...] = ()) -> Callable[[Here], list[str]]:
+    """Every part comes back but those that are lost; some as they were a step later."""
+    parts = [f"later {part}" if part in later else part for part in _PARTS if part not in lost]
+    return lambda here: parts  # noqa: ARG005 - the same on all ranks
 
 
 _SAVES = {
@@ -144,7 +153,52 @@ SNAPSHOT = Exercise(
             "next step overwrites them in place. Copy them: deepcopy(model.state_dict()).",
             _snapshot_cell(model="model.state_dict()", optimizer="optimizer.state_dict()"),
             says="got back the weights of a later step",
-            gives=_but("weights", "momentum"),
+            gives=_but(later=("weights", "momentum")),
+        ),
+        Mistake(
+            "alias-of-weights",
+            "The saved weights went on changing: model.state_dict() holds the tensors themselves, "
+            "and the next step overwrites them in place. Copy them: deepcopy(model.state_dict()).",
+            _snapshot_cell(model="model.state_dict()"),
+            says="got back the weights of a later step",
+            gives=_but(later=("weights",)),
+        ),
+        Mistake(
+            "alias-of-momentum",
+            "The saved momentum went on changing: optimizer.state_dict() holds the tensors "
+            "themselves. Copy them: deepcopy(optimizer.state_dict()).",
+            _snapshot_cell(optimizer="optimizer.state_dict()"),
+            says="got back the momentum of a later step",
+            gives=_but(later=("momentum",)),
+        ),
+        Mistake(
+            "alias-of-position",
+            "order itself was saved, or its vars(): that goes on counting. Save the numbers: "
+            "order.epoch and order.position.",
+            _snapshot_cell(order="vars(order)"),
+            says="got back a later position",
+            gives=_but(later=("position",)),
+        ),
+        Mistake(
+            "weights-only",
+            "The weights are one of four parts. Momentum, random numbers and the position in the "
+            "data are needed as well.",
+            "%%dist\nfrom copy import deepcopy\n\n\ndef snapshot(model, optimizer, order):\n"
+            "    return deepcopy(model.state_dict())\n\n\n"
+            "def restore(saved, model, optimizer, order):\n    model.load_state_dict(saved)\n",
+            says="got back the weights only",
+            gives=_but("momentum", "random numbers", "position"),
+        ),
+        Mistake(
+            "only-names",
+            "model = ... in restore gives another value to a name of the function: the model that "
+            "was passed stays as it is. Write into what was passed: model.load_state_dict(...).",
+            "%%dist\nfrom copy import deepcopy\n\n\ndef snapshot(model, optimizer, order):\n"
+            "    return [*deepcopy((model, optimizer, order)), torch.get_rng_state()]\n\n\n"
+            "def restore(saved, model, optimizer, order):\n"
+            "    model, optimizer, order, numbers = saved\n    torch.set_rng_state(numbers)\n",
+            says="got back the random numbers only",
+            gives=_but("weights", "momentum", "position"),
         ),
     ),
 )
