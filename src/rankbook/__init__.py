@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rankbook import lazy
 from rankbook._version import __version__
 from rankbook.errors import (
     BackendError,
@@ -93,8 +94,7 @@ __all__ = [
     "start",
 ]
 
-# A public name must not be the name of a submodule: importing the submodule would replace it.
-_HOME = {
+_HOMES = {
     "Diagnosis": "rankbook.models",
     "DistInfo": "rankbook.distributed.init_utils",
     "destroy_global_state": "rankbook.distributed.init_utils",
@@ -114,15 +114,7 @@ _HOME = {
 
 # Hidden from type checkers, which would accept any name because of a module's __getattr__.
 if not TYPE_CHECKING:
-
-    def __getattr__(name: str) -> object:
-        """Import a lazy public name from its home and keep it."""
-        from importlib import import_module
-
-        if name not in _HOME:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = globals()[name] = getattr(import_module(_HOME[name]), name)
-        return value
+    __getattr__ = lazy.from_homes(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

@@ -19,7 +19,7 @@ def is_ours(value: object) -> bool:
 def test_all_is_the_public_surface():
     eager = {name for name, value in vars(rankbook).items() if is_ours(value)}
     public = {name for name in eager if not name.startswith("_")} - HOOKS
-    assert public | set(rankbook._HOME) | {"__version__"} == set(rankbook.__all__)
+    assert public | set(rankbook._HOMES) | {"__version__"} == set(rankbook.__all__)
 
 
 def test_all_is_sorted_and_has_no_doubles():

@@ -27,6 +27,7 @@ FLOORS = [
         "fingerprints",
         "interrupts",
         "lastcalls",
+        "lazy",
         "masking",
         "models",
         "protocol",

@@ -15,7 +15,7 @@ from rankbook._version import NEWEST_TORCH, __version__
 from rankbook.cluster.transport.channel import Channel, everyone
 from rankbook.errors import ClusterError, EngineError
 from rankbook.models import EngineFacts, load
-from rankbook.models.requests import GetFacts, LookAt
+from rankbook.models.engines import GetFacts
 
 if TYPE_CHECKING:
     import ipyparallel
@@ -77,6 +77,8 @@ def wake_agents(client: ipyparallel.Client, channel: Channel) -> None:
     Raises:
         EngineError: Some engine has no rankbook, or one that does not load.
     """
+    from rankbook.models.looks import LookAt  # a start, which looks at none, is to be quick
+
     call = channel.request(everyone(client.ids, LookAt()))
     try:
         channel.wait(call, _ANSWERS_WITHIN)

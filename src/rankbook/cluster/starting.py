@@ -30,17 +30,17 @@ def start_pool(
     Args:
         make: Makes the launcher; called in another thread.
         count: Number of engines to wait for.
-        meanwhile: Called in that other thread while the first process of the start runs; it
-            imports what the session will need. No second thread may do that: where two import
-            the same package, each may get a part of it.
+        meanwhile: Called in that other thread while processes start; it imports what the session
+            will need. No second thread may do that: where two import the same package, each may
+            get a part of it.
 
     Raises:
         RankbookError: The start failed; nothing that was started is left running.
     """
     # In its own thread: Ctrl-C must not hit between starting a process and recording it.
     with ThreadPoolExecutor(1, "rankbook-start") as executor:
-        progress = Progress()
-        starting = executor.submit(_start_launcher, make, count, meanwhile, progress)
+        progress = Progress(meanwhile=meanwhile)
+        starting = executor.submit(_start_launcher, make, count, progress)
         try:
             _tell_until_done(starting, progress)
             return starting.result()
@@ -51,17 +51,11 @@ def start_pool(
             raise
 
 
-def _start_launcher(
-    make: Callable[[], Launcher],
-    count: int,
-    meanwhile: Callable[[], object],
-    progress: Progress,
-) -> Pool:
+def _start_launcher(make: Callable[[], Launcher], count: int, progress: Progress) -> Pool:
     # The launcher first: for local ranks it starts a process that imports torch meanwhile.
     launcher = make()
     from rankbook.cluster.pool import Pool
 
-    meanwhile()
     return Pool.start(launcher, count, progress)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -79,6 +79,8 @@ class Progress:
 
     waits_for: str = ""
     """In words, for a user; empty while it goes on."""
+    meanwhile: Callable[[], object] = int
+    """Work for the time while processes start. It may be called more than once."""
     cancelled: threading.Event = field(default_factory=threading.Event)
 
     def refuse_cancelled(self) -> None:

@@ -68,7 +68,8 @@ class ClusterLauncher(Launcher):
         return self.connect()
 
     def connect(self) -> ipyparallel.Client:
-        """Make the client that :meth:`start` returns."""
+        """Make the client that :meth:`start` returns, when the controller is up."""
+        self.progress.meanwhile()
         self.client = self.cluster.connect_client_sync()
         return self.client
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rankbook.models import events, load
-from rankbook.models.requests import RemoteError
+from rankbook.models.wire import RemoteError
 
 __all__ = ["Call", "Event"]
 

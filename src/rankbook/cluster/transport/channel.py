@@ -26,7 +26,7 @@ from rankbook.cluster.transport.messages import (
     Wire,
 )
 from rankbook.models import events, to_dict
-from rankbook.models.requests import RemoteError, Request
+from rankbook.models.wire import RemoteError, Request
 
 __all__ = ["Channel", "everyone", "op_of"]
 
