@@ -78,6 +78,10 @@ class WarmProcess:
                 is_lent.set()
                 with self._relay:
                     yield from _lines(self._relay.fileno())
+        if not self.is_left:
+            # Its output is closed a moment before it has ended, and the reader may ask how it did.
+            with suppress(TimeoutExpired):
+                self.process.wait(_GRACE)
 
     def fds(self) -> tuple[int, int]:
         """The descriptors of its commands and of its events.
