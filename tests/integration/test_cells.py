@@ -90,6 +90,15 @@ def test_a_traceback_names_the_cell_and_its_line(two):
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 has no groups of exceptions")
+def test_an_earlier_traceback_can_be_shown_again_and_fails_no_cell(two):
+    two.run("def fail(): return {}['key']\nfail()")
+    result = two.run("%tb\nprint('on')")
+    result.raise_for_error()
+    for its in result.values():
+        assert "KeyError: 'key'" in its.stdout
+        assert its.stdout.endswith("on\n")
+
+
 def test_an_exception_group_is_shown_with_what_is_in_it(two):
     code = """
 import asyncio

@@ -41,7 +41,7 @@ class Failures:
         self.last: Failure | None = None
         self.freed = self.cut = self.in_script = False
         self.leftovers = Leftovers()
-        self._is_on = False
+        self._is_on = self._is_again = False
         self._first: BaseException | None = None
         self._unraisable, sys.unraisablehook = sys.unraisablehook, self._on_unraisable
         self._shell = shell
@@ -78,6 +78,9 @@ class Failures:
     def _on_error(self, etype: type[BaseException], evalue: BaseException, stb: list[str]) -> None:
         if not self._is_on:
             self._showtraceback(etype, evalue, stb)
+            return
+        if self._is_again:
+            print("\n".join(stb))  # noqa: T201 - it has not ended this cell
             return
         freed = self.is_end(etype)
         if (
@@ -179,7 +182,11 @@ class Failures:
         if error is None or not is_ours:
             if (short := traces.shortened(trace)) is not trace:
                 exc_tuple = kind, error, short
-            self._shows(exc_tuple, *args, **options)
+            self._is_again = error is None  # %tb: nothing has been raised now
+            try:
+                self._shows(exc_tuple, *args, **options)
+            finally:
+                self._is_again = False
             return
         if exc_tuple is None and trace is not None:
             trace = trace.tb_next  # the first entry is IPython's own
