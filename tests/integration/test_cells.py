@@ -90,12 +90,21 @@ def test_a_traceback_names_the_cell_and_its_line(two):
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 has no groups of exceptions")
+def test_context_variables_hold_in_the_next_cell(two):
+    two.run("import contextvars, decimal\nmine = contextvars.ContextVar('mine', default=0)\n")
+    two.run("mine.set(1)\ndecimal.getcontext().prec = 4")
+    two.run("import asyncio\nawait asyncio.sleep(0)\nmine.set(mine.get() + 1)")
+    result = two.run("mine.get(), str(decimal.Decimal(1) / 3)")
+    two.run("decimal.getcontext().prec = 28").raise_for_error()
+    assert {its.result_repr for its in result.values()} == {"(2, '0.3333')"}
+
+
 def test_an_earlier_traceback_can_be_shown_again_and_fails_no_cell(two):
     two.run("def fail(): return {}['key']\nfail()")
     result = two.run("%tb\nprint('on')")
     result.raise_for_error()
     for its in result.values():
-        assert "KeyError: 'key'" in its.stdout
+        assert ": 'key'\n" in its.stdout
         assert its.stdout.endswith("on\n")
 
 

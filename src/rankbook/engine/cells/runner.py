@@ -15,6 +15,7 @@ from rankbook.distributed import by_hand
 from rankbook.engine.cells import script
 from rankbook.engine.cells.between import lost_before
 from rankbook.engine.cells.capture import Capture
+from rankbook.engine.cells.contexts import Variables
 from rankbook.engine.cells.failures import Failures
 from rankbook.engine.cells.lastwords import LastWords
 from rankbook.engine.cells.naming import Naming
@@ -62,6 +63,7 @@ class Runner:
         self.failures = Failures(self.shell)
         self.capture = Capture(kernel, self.failures)
         self._naming = Naming(self.shell)
+        self._variables = Variables()
         self.prompt = Prompt(lambda: self.capture.outbox)
         self.stops = Stops(self.prompt)
         magics.register(self.shell, self.stops)
@@ -198,13 +200,16 @@ class Runner:
         if not shell.should_run_async(
             code, transformed_cell=transformed, preprocessing_exc_tuple=error
         ):
-            with interruptible():
+            with self._variables.held(), interruptible():
                 return shell.run_cell(code, **options)
-        task = asyncio.ensure_future(
-            shell.run_cell_async(
-                code, transformed_cell=transformed, preprocessing_exc_tuple=error, **options
-            )
-        )
+
+        async def cell() -> Any:
+            with self._variables.held():
+                return await shell.run_cell_async(
+                    code, transformed_cell=transformed, preprocessing_exc_tuple=error, **options
+                )
+
+        task = asyncio.ensure_future(cell())
         with interruptible(task, self._on_cancel):
             try:
                 return await task
