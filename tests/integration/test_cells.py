@@ -89,7 +89,6 @@ def test_a_traceback_names_the_cell_and_its_line(two):
     assert "rankbook" not in text
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 has no groups of exceptions")
 def test_context_variables_hold_in_the_next_cell(two):
     two.run("import contextvars, decimal\nmine = contextvars.ContextVar('mine', default=0)\n")
     two.run("mine.set(1)\ndecimal.getcontext().prec = 4")
@@ -108,6 +107,7 @@ def test_an_earlier_traceback_can_be_shown_again_and_fails_no_cell(two):
         assert its.stdout.endswith("on\n")
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 has no groups of exceptions")
 def test_an_exception_group_is_shown_with_what_is_in_it(two):
     code = """
 import asyncio
