@@ -44,6 +44,7 @@ def beside(clean, tmp_path):
     shell.wait(20)
 
 
+@pytest.mark.slow
 def test_in_a_shell_of_salloc_all_nodes_are_idle_until_slurm_uses_them(beside):
     assert "2 nodes of this allocation" in beside.ok("%dist_init gloo -n 2 --no-dashboard")
     beside.ok("%dist_shutdown")

@@ -28,6 +28,7 @@ def before(clean):
     return clean.pids()
 
 
+@pytest.mark.sample(every=3)
 @pytest.mark.parametrize("kind", LINES)
 def test_a_killed_kernel_leaves_no_process_no_job_and_no_file(clean, before, tmp_path, kind):
     with notebook_on(clean, "login", tmp_path) as notebook:
@@ -91,6 +92,7 @@ def fails(clean):
     clean.wait_until_idle()
 
 
+@pytest.mark.slow
 def test_a_node_that_is_set_down_during_a_cell_is_said_to_have_ended_the_job(notebook, fails):
     notebook.ok(f"%dist_init gloo {LINES['slurm']} --no-dashboard")
     notebook.start(f"%%dist\n{BEGUN}import time; time.sleep(60)")
@@ -151,6 +153,7 @@ def test_a_lost_node_is_said_with_its_host(notebook, clean):
     notebook.ok("%dist_shutdown")
 
 
+@pytest.mark.slow
 def test_a_host_without_network_is_named_and_the_others_go_on_without_it(notebook, clean):
     notebook.ok(f"%dist_init gloo {LINES['ssh']} --no-dashboard")
     notebook.start(f"%%dist\n{BEGUN}import time\nif rank > 1: time.sleep(60)\ndist.barrier()")

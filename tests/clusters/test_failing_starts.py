@@ -194,12 +194,14 @@ def test_mpiexecs_own_reason_is_said_for_more_ranks_than_slots(failing):
     assert took < 5
 
 
+@pytest.mark.slow
 def test_mpiexecs_own_reason_is_said_for_a_host_that_is_not_there(failing):
     said, took = failing.refused("%dist_init gloo --mpi=10.98.0.77:1 -n 1")
     assert "mpiexec: ssh: connect to host 10.98.0.77 port 22: No route to host" in said
     assert took < 10
 
 
+@pytest.mark.slow
 def test_a_host_for_which_mpiexec_would_wait_in_silence_is_named(failing, hosts):
     there = ("10.98.0.77", "lladdr", "02:00:00:00:00:77", "dev", "bridge", "nud", "permanent")
     # Packets leave, and nobody answers. The kernel may still remember that nobody did before.

@@ -45,6 +45,7 @@ def listeners(hosts, host):
     return found
 
 
+@pytest.mark.sample(every=3)
 @pytest.mark.parametrize("kind", LINES)
 def test_all_listen_on_their_hosts_address_and_no_command_shows_a_key(notebook, clean, kind):
     notebook.ok(f"%dist_init gloo {LINES[kind]} --no-dashboard")

@@ -46,6 +46,7 @@ def test_one_line_starts_ranks_on_two_hosts_that_reduce_hang_and_end(notebook, c
     assert notebook.files() == []
 
 
+@pytest.mark.sample(every=2)
 @pytest.mark.parametrize("kind", ["slurm", "ssh"])
 def test_a_rank_that_died_is_replaced_on_its_host(notebook, kind):
     notebook.ok(f"%dist_init gloo {LINES[kind]} --no-dashboard")
