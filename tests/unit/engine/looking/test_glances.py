@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 
 import pytest
 from accounts import aside, call
@@ -20,7 +21,9 @@ def glance(observer, monkeypatch):
 
     def look(doing="run", cell=7):
         with monkeypatch.context() as patch:
-            patch.setattr(look_module.time, "sleep", lambda _: pytest.fail("it took time"))
+            # Of that module only: threads of other tests may sleep meanwhile.
+            hurried = {**vars(time), "sleep": lambda _: pytest.fail("it took time")}
+            patch.setattr(look_module, "time", SimpleNamespace(**hurried))
             return observer.look(doing, cell, 0, closely=False)
 
     return look
