@@ -1,4 +1,4 @@
-"""Code that prints for ever: bounded, and stopped as everything else."""
+"""Code that never stops printing: what is shown of it is bounded, and an interrupt ends it."""
 
 from __future__ import annotations
 

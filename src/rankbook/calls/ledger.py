@@ -280,7 +280,7 @@ class Ledger:
         awaited = self.waits.awaited()
         with self._lock:
             for record in self.handles.done():
-                if id(record) not in awaited:  # whoever waits will soon know whether it failed
+                if id(record) not in awaited:  # its waiting thread tells soon if it failed
                     self.ended(record)
 
     def reset(self) -> None:

@@ -56,7 +56,7 @@ def test_who_connects_is_no_rank(children, port):
             wait_until(door.is_knocked, SOON)
         guest = door.guest
     with closing(guest):
-        assert listens(port), "whoever has connected would lose the connection"
+        assert listens(port), "a process that has connected would lose its connection"
 
 
 def test_a_port_that_is_in_use_is_left_alone(children):
