@@ -115,9 +115,10 @@ def _meets_first(call: Collective) -> bool:
 def _is_left_out(rank: int, call: Collective, looks: Mapping[int, Look]) -> bool:
     """Whether a rank waits for data that no rank will send: some have had all, none gets any."""
     place = slot(call)
-    members = [other for other in looks if not call.ranks or other in call.ranks]
-    is_by_parts = family(call.op).startswith(_BY_PARTS)
-    if place is None or not is_by_parts or len(members) < len(call.ranks):
+    if place is None or not family(call.op).startswith(_BY_PARTS):
+        return False
+    members = looks.keys() & set(call.ranks or looks)
+    if len(members) < len(call.ranks):
         return False
     had = {m for m in members if any(slot(each) == place and each.done for each in looks[m].recent)}
     rest = [m for m in members if m not in had]
