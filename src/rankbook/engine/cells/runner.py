@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rankbook.distributed import by_hand
@@ -132,8 +132,7 @@ class Runner:
                 with interruptible():
                     self.stops.look_back_at_last()
                 return None
-            result = await self._run(cell.code)
-            raised: BaseException | None = result.error_before_exec or result.error_in_exec
+            raised = await self._run(cell.code)
             if raised is not None and self._is_to_stop(cell):
                 with interruptible():
                     self.stops.look_back_at(raised)
@@ -187,7 +186,8 @@ class Runner:
         for cell in list(self.cells)[:-_REMEMBERED]:
             del self.cells[cell]
 
-    async def _run(self, code: str) -> Any:
+    async def _run(self, code: str) -> BaseException | None:
+        """Run code as IPython's ``run_cell`` does, which would transform it once more."""
         shell = self.shell
         error = None
         try:
@@ -196,31 +196,45 @@ class Runner:
             transformed, error = code, sys.exc_info()
         self.capture.cell = transformed
         self.remember({transformed: self.ran})
-        options: dict[str, Any] = {"store_history": False, "silent": False}
-        if not shell.should_run_async(
-            code, transformed_cell=transformed, preprocessing_exc_tuple=error
-        ):
-            with self._variables.held(), interruptible():
-                return shell.run_cell(code, **options)
+        told: dict[str, Any] = {"transformed_cell": transformed, "preprocessing_exc_tuple": error}
+        cell = shell.run_cell_async(code, store_history=False, silent=False, **told)
+        result = None
+        try:
+            if shell.should_run_async(code, **told):
+                result = await self._awaited(cell)
+            else:
+                with self._variables.held(), interruptible():
+                    result = _finished(cell)
+        finally:
+            shell.events.trigger("post_execute")  # figures are drawn here
+            shell.events.trigger("post_run_cell", result)
+        raised: BaseException | None = result.error_before_exec or result.error_in_exec
+        return raised
 
-        async def cell() -> Any:
+    async def _awaited(self, cell: Coroutine[Any, Any, Any]) -> Any:
+        """Run a cell that awaits."""
+
+        async def held() -> Any:
             with self._variables.held():
-                return await shell.run_cell_async(
-                    code, transformed_cell=transformed, preprocessing_exc_tuple=error, **options
-                )
+                return await cell
 
-        task = asyncio.ensure_future(cell())
+        task = asyncio.ensure_future(held())
         with interruptible(task, self._on_cancel):
-            try:
-                return await task
-            finally:
-                # run_cell does this for cells that do not await; figures are drawn here.
-                shell.events.trigger("post_execute")
-                shell.events.trigger("post_run_cell", None)
+            return await task
 
     def _on_cancel(self) -> None:
         # An interrupt cancels a cell that awaits; to a user it is an interrupt as well.
         self.failures.freed = True
+
+
+def _finished(cell: Coroutine[Any, Any, Any]) -> Any:
+    """What a cell that does not await returns."""
+    try:
+        cell.send(None)
+    except StopIteration as ended:
+        return ended.value
+    cell.close()
+    raise RuntimeError("The cell awaits something, which IPython did not see in its code.")
 
 
 @contextlib.contextmanager
