@@ -122,6 +122,16 @@ ALONE = {
         "model.state_dict()",
         ("FSDP module", "FullyShardedDataParallel(model), and load a checkpoint"),
     ),
+    "a loss that an FSDP module has computed": (
+        "model = fully_shard(make_model())\nloss = model(batch(0)).sum()",
+        "loss.backward()",
+        ("FSDP module", "fully_shard(model), and load a checkpoint"),
+    ),
+    "an FSDP module, wrapped again": (
+        "model = fully_shard(make_model())",
+        "fully_shard(model)",
+        ("FSDP module", "fully_shard(model), and load a checkpoint"),
+    ),
     "the parameters of an FSDP module": (
         "model = fully_shard(make_model())",
         "model.unshard()",
@@ -213,6 +223,40 @@ def test_an_object_with_an_ended_group_says_how_to_make_it_again(four, name, eve
 @pytest.mark.parametrize("name", ALONE)
 def test_an_object_with_an_ended_group_says_so_in_its_other_methods(four, name, event):
     assert_says_after(event, four, *ALONE[name])
+
+
+def test_an_older_fsdp_module_says_so_each_time(four):
+    four.run(COMMON + OLDER).raise_for_error()
+    origin = f"for generation {four.generation}"
+    four.reset(clean=True)
+    _, _, told = ALONE["the state of an older FSDP module"]
+    for use in ("model.state_dict()", "model.state_dict()", "model.clip_grad_norm_(1.0)"):
+        assert_says(four.run(use), origin, *told)
+
+
+CHECKPOINT = """
+import torch.distributed.checkpoint as dcp
+model = fully_shard(make_model())
+of_before = {path!r}
+dcp.save(model.state_dict(), checkpoint_id=of_before)
+"""
+
+
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_a_checkpoint_of_an_ended_module_is_refused_before_anything_is_written(
+    four, tmp_path, ranks
+):
+    four.run(COMMON + CHECKPOINT.format(path=str(tmp_path))).raise_for_error()
+    origin = f"for generation {four.generation}"
+    content = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    four.initialize(nproc=ranks)
+    for use in (
+        "dcp.save(model.state_dict(), checkpoint_id=of_before)",
+        "dcp.async_save(model.state_dict(), checkpoint_id=of_before).result()",
+        "dcp.load(model.state_dict(), checkpoint_id=of_before)",
+    ):
+        assert_says(four.run(use), origin, "DTensor", "and load a checkpoint of before")
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == content
 
 
 HANDLES = """

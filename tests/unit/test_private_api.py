@@ -241,6 +241,8 @@ USES = [
     (FSDP_PARAMETER, "_spmd_mesh", "distributed"),
     (FSDP_PARAMETER, "_unsharded_param", "distributed"),
     (DTENSOR, "_local_tensor", "distributed"),
+    (DTENSOR, "__create_write_items__", "distributed"),
+    (DTENSOR, "__create_chunk_list__", "distributed"),
     (DTENSOR, "_op_dispatcher", "distributed"),
     (TORCH, "_C", "distributed"),
     (MESH, "_coordinate_on_dim", "distributed"),

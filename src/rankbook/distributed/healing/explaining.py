@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 from torch import distributed as dist
+from torch.nn.parallel import DistributedDataParallel
 
-from rankbook.distributed.healing import meshes, stale
+from rankbook.distributed.healing import meshes, saving, stale
 from rankbook.errors import StaleGroupError
 
 __all__ = ["explain"]
@@ -27,24 +28,31 @@ _SIGNS = (
 """torch's messages for a group that has no connections, or that it does not know."""
 
 _TORCH = str(Path(torch.__file__).parent)
+_DISTRIBUTED = str(Path(dist.__file__).parent)
 
 
 def explain(error: BaseException) -> StaleGroupError | None:
     """The explanation of an exception due to a group that has ended; None for any other."""
     if isinstance(error, StaleGroupError):
         return StaleGroupError(*error.args)
-    is_torchs = isinstance(error, (RuntimeError, ValueError))
-    if not stale.latest() or not (is_torchs and any(sign in str(error) for sign in _SIGNS)):
-        return None
-    if _is_no_group(error):
-        return None
-    if (why := _of_refused(error)) is not None:
+    if (of_saving := saving.explain(error)) is not None:
+        return of_saving
+    if _is_of(error, _DISTRIBUTED) and (why := _of_refused(error, but=DistributedDataParallel)):
+        # What torch has begun with it before it failed, it may find when it is used again.
         return StaleGroupError(why)
-    kind, again = _kind(error)
-    owner = "" if kind == "process group" else "its process group "
-    return StaleGroupError(
-        f"this {kind} was made {_origin(error)}, and {owner}has ended: make it again, {again}"
-    )
+    if not _is_of_group(error) or _is_no_group(error):
+        return None
+    if (why := _of_refused(error)) is None:
+        kind, again = _kind(error)
+        owner = "" if kind == "process group" else "its process group "
+        why = f"this {kind} was made {_origin(error)}, and {owner}has ended: make it again, {again}"
+    return StaleGroupError(why)
+
+
+def _is_of_group(error: BaseException) -> bool:
+    """Whether torch says that a group has no connections, and there are such."""
+    is_torchs = isinstance(error, (RuntimeError, ValueError))
+    return is_torchs and bool(stale.latest()) and any(sign in str(error) for sign in _SIGNS)
 
 
 def _is_no_group(error: BaseException) -> bool:
@@ -70,15 +78,27 @@ def _origin(error: BaseException) -> str:
     return f"{stale.latest()} or before"
 
 
-def _of_refused(error: BaseException) -> str | None:
-    """Why the outermost object does not run that torch worked on when it raised."""
+def _of_refused(error: BaseException, but: type | tuple[()] = ()) -> str | None:
+    """Why the outermost object does not run that torch worked on when it raised.
+
+    Args:
+        error: What torch raised.
+        but: A class of objects that are not looked at.
+    """
     refused = stale.refused()
     for frame, _ in traceback.walk_tb(error.__traceback__):
         if frame.f_code.co_filename.startswith(_TORCH):
             for one in _objects(frame.f_locals):
-                if (why := refused.get(id(one))) is not None:
+                if (why := refused.get(id(one))) is not None and not isinstance(one, but):
                     return why
     return None
+
+
+def _is_of(error: BaseException, folder: str) -> bool:
+    """Whether an exception, not an interrupt, was raised by code in a folder."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)][-1:]
+    is_in = any(frame.f_code.co_filename.startswith(folder) for frame in frames)
+    return isinstance(error, Exception) and is_in
 
 
 def _objects(names: dict[str, Any]) -> Iterator[Any]:
@@ -89,7 +109,11 @@ def _objects(names: dict[str, Any]) -> Iterator[Any]:
             yield from value
 
 
+_LOAD = "and load a checkpoint"
+
 _USERS = (
+    ("torch/distributed/fsdp/_fully_shard/", "FSDP module", f"fully_shard(model), {_LOAD}"),
+    ("torch/distributed/fsdp/", "FSDP module", f"FullyShardedDataParallel(model), {_LOAD}"),
     ("torch/distributed/tensor/parallel/", "tensor-parallel module", "parallelize_module(...)"),
     ("torch/distributed/tensor/", "DTensor", "distribute_tensor(tensor, init_device_mesh(...))"),
     ("torch/distributed/pipelining/", "pipeline stage", "PipelineStage(module, ...)"),

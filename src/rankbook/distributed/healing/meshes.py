@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["clear_caches", "end", "has_ended", "is_whole", "origin", "unify"]
+__all__ = ["clear_caches", "end", "has_ended", "is_whole", "origin", "origin_of", "unify"]
 
 _ENDED = re.compile(r"ended \[(.*?)\] ")
 """Prefix of an ended group's name in a mesh, so that the name leads to no other group."""
@@ -40,9 +40,14 @@ def origin(text: str) -> str:
     return found[1] if found else ""
 
 
+def origin_of(mesh: Any) -> str:
+    """Where a mesh was made of which a group has ended; empty for any other."""
+    return next(filter(None, map(origin, _names(mesh))), "")
+
+
 def has_ended(mesh: Any) -> bool:
     """Whether any group of a mesh has ended."""
-    return any(map(_ENDED.match, _names(mesh)))
+    return bool(origin_of(mesh))
 
 
 def is_whole(mesh: Any, names: Collection[str]) -> bool:

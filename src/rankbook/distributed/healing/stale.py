@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from rankbook.distributed.healing import meshes
+from rankbook.distributed.healing import meshes, saving
 from rankbook.distributed.healing.replicated import entrance, is_replicated
 from rankbook.distributed.healing.wrappers import Found
 from rankbook.errors import StaleGroupError
@@ -58,6 +58,7 @@ def refuse(found: Found, groups: Mapping[Any, str], origin: str) -> None:
     for one, called, make in _what_runs(found):
         _refuse(one, f"this {called} {made}: {make}")
     meshes.end(found.meshes, groups.values(), origin)
+    saving.refuse()
 
 
 def refuse_for_lack(found: Found, lack: str) -> None:
