@@ -7,7 +7,13 @@ from collections.abc import Iterator
 from itertools import chain, groupby, starmap
 from typing import Any
 
-__all__ = ["instances"]
+__all__ = ["UNFINISHED", "instances"]
+
+UNFINISHED = Exception
+"""What reading an object raises that some code is making, or has failed to make: anything.
+
+``FullyShardedDataParallel`` looks for each name in a module that it does not have yet, without end.
+"""
 
 
 def instances(*classes: type) -> list[Any]:

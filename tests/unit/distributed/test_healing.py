@@ -19,13 +19,14 @@ from torch.distributed._composable.replicate import replicate
 from torch.distributed.algorithms import Join
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel, fully_shard
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 from torch.distributed.tensor.parallel import ColwiseParallel, parallelize_module
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, DistributedSampler
 
 from rankbook.distributed import healing
+from rankbook.distributed.copying import sharding
 from rankbook.distributed.healing import (
     buckets,
     connections,
@@ -662,6 +663,42 @@ def test_an_exception_of_torchs_names_what_holds_the_group():
         Join([model])
     assert str(healing.explain(raised.value)).startswith("this DDP module was made for generation")
     assert id(model) in stale.refused()
+
+
+def test_whatever_torch_says_of_a_sharded_module_that_has_ended_is_said_by_the_module(group):
+    model, _ = cut_in_the_forward()
+    again(clean=True)
+    with pytest.raises(AssertionError) as raised:
+        fully_shard(model)
+    assert str(healing.explain(raised.value)).startswith("this FSDP module was made for generation")
+    with pytest.raises(AttributeError) as raised:
+        model.no_such_name  # noqa: B018 - a mistake that has nothing to do with it
+    assert healing.explain(raised.value) is None
+
+
+def test_what_torch_says_of_a_module_that_goes_on_stays(group):
+    model, _ = cut_in_the_forward()
+    again()
+    with pytest.raises(AssertionError) as raised:
+        fully_shard(model)
+    assert healing.explain(raised.value) is None
+
+
+def fails(module, recurse, nonwrapped_numel):
+    raise ValueError("in the middle")
+
+
+@pytest.mark.filterwarnings("ignore:FSDP is switching")
+def test_a_module_that_torch_failed_to_make_is_left_alone(group):
+    """It lives on in the traceback of the exception."""
+    _, half = cut_in_the_forward(), torch.nn.Linear(2, 2)
+    with pytest.raises(ValueError, match="in the middle") as raised:
+        FullyShardedDataParallel(half, auto_wrap_policy=fails, device_id=torch.device("cpu"))
+    half.__class__ = type("FSDPLinear", (FSDPModule, torch.nn.Linear), {})  # as fully_shard does
+    assert "FSDP modules" in again().kinds
+    assert "FSDP modules" in again(clean=True).lost
+    assert sharding.shards()
+    assert raised.value
 
 
 def test_a_loop_over_a_loader_ends_with_its_sampler():

@@ -17,7 +17,7 @@ from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 
 from rankbook.distributed.healing import fsdp2
-from rankbook.heap import instances
+from rankbook.heap import UNFINISHED, instances
 
 __all__ = [
     "DeviceMesh",
@@ -58,7 +58,7 @@ def shards() -> dict[int, Any]:
     found: dict[int, Any] = {}
     for module in instances(sharded) if sharded else ():
         groups: list[Any] = []
-        with suppress(AttributeError):  # where torch lacks a name, only this module is left out
+        with suppress(UNFINISHED):  # where torch lacks a name, only this module is left out
             groups = fsdp2.param_groups(module)
         for group in groups:
             for parameter in group.fsdp_params:

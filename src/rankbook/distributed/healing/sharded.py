@@ -18,7 +18,7 @@ from torch.optim.optimizer import Optimizer
 
 from rankbook.distributed.healing import meshes
 from rankbook.errors import StaleGroupError
-from rankbook.heap import instances
+from rankbook.heap import UNFINISHED, instances
 
 __all__ = ["OnMesh", "refuse"]
 
@@ -77,7 +77,7 @@ class OnMesh:
 
 def _own(module: Any) -> list[Any]:
     """The parameters of a module itself."""
-    with suppress(AttributeError):  # it is being made
+    with suppress(UNFINISHED):
         return list(module.parameters(recurse=False))
     return []
 

@@ -15,6 +15,8 @@ from weakref import WeakKeyDictionary
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
+from rankbook.heap import UNFINISHED
+
 __all__ = ["Diverged", "begin", "count", "diverged", "taken"]
 
 Diverged = tuple[str, tuple[int, ...]]
@@ -70,7 +72,7 @@ def taken(optimizers: Collection[Any]) -> dict[str, list[int]]:
     ]
     found: dict[str, list[int]] = {}
     for one, optimizer, count in counts:
-        with suppress(AttributeError):  # it is being made
+        with suppress(UNFINISHED):
             parameters = [each for group in optimizer.param_groups for each in group["params"]]
             # Python's own hash of numbers is the same in every process.
             shapes = hash(tuple(tuple(each.shape) for each in parameters))

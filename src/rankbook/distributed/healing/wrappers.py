@@ -21,7 +21,7 @@ from torch.optim.optimizer import Optimizer
 from rankbook.distributed.healing import fsdp1, fsdp2, pipelines, reducers
 from rankbook.distributed.healing.reducers import Standing
 from rankbook.distributed.stores import Store
-from rankbook.heap import instances
+from rankbook.heap import UNFINISHED, instances
 
 __all__ = ["Found", "find", "groups_of", "restart"]
 
@@ -159,17 +159,17 @@ def _find(names: Mapping[Any, str]) -> Found:
         if issubclass(cls, (Optimizer, LRScheduler)):
             optimizers.append(one)
         if issubclass(cls, DistributedDataParallel):
-            with suppress(AttributeError):  # it is being made, or has no torch reducer
+            with suppress(UNFINISHED):  # or it has no torch reducer
                 if isinstance(one.reducer, _dist.Reducer) and one.process_group in names:
                     ddp.append((_kind(one, names[one.process_group]), one))
         elif issubclass(cls, sharded):
-            with suppress(AttributeError):  # it is being made
+            with suppress(UNFINISHED):
                 if any(group in names for group in groups_of(one)):
                     shards.append((_kind(one, "shards"), one))
         elif issubclass(cls, mesh):
             meshes.append(one)
         elif issubclass(cls, tuple(others)):
-            with suppress(AttributeError):  # it is being made
+            with suppress(UNFINISHED):
                 name = next(others[base] for base in cls.__mro__ if base in others)
                 groups = _groups_of_other(one)
                 if any(group is None or group in names for group in groups):
