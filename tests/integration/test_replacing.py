@@ -7,7 +7,8 @@ import signal
 
 import pytest
 import torch
-from objects import COMMON, FORGET, OBJECTS, STEP, seen_after
+from objects import COMMON, FORGET, LOAD, OBJECTS, STEP, seen_after
+from objects import SAVE as SAVED
 from processes import wait_until
 
 from rankbook.errors import InputError, SessionError
@@ -111,6 +112,19 @@ def test_sharded_objects_train_on_from_a_checkpoint_on_all_ranks(four, tmp_path,
     filled = four.restart_ranks(from_rank=0, checkpoint=tmp_path)
     assert filled.loaded == ("model", "optimizer")
     assert f"All ranks have loaded model, optimizer from {tmp_path}." in str(filled)
+    assert states(four, range(BEFORE, STEPS)) == expected[BEFORE:]
+
+
+@pytest.mark.parametrize("name", [name for name in OBJECTS if name.startswith("pipeline")])
+def test_a_pipeline_goes_on_with_a_stage_that_is_made_again_on_a_new_rank(four, tmp_path, name):
+    expected = undisturbed(four, name)
+    make(four, name)
+    states(four, range(BEFORE))
+    four.run(SAVED[name].format(tmp_path)).raise_for_error()
+    kill(four)
+    filled = four.restart_ranks(from_rank=0)
+    assert "each rank has a stage of its own: make it again there" in filled.left.values()
+    four.run(LOAD[name].format(tmp_path), ranks=VICTIM).raise_for_error()
     assert states(four, range(BEFORE, STEPS)) == expected[BEFORE:]
 
 

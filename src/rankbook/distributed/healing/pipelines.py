@@ -10,8 +10,9 @@ _TOLD = {
     f"{stage}{direction}_initialized"
     for stage in ("_stage", "_stages")
     for direction in ("", "_forward", "_backward")
-}
-"""Attributes that a pipeline sets once its stages know each other's shapes, by torch version."""
+} | {"_p2p_initialized"}
+"""Attributes that a pipeline sets once its stages know each other's shapes, and from torch 2.15 on
+once they have tried their connections, by torch version."""
 
 _OF_A_STEP = {
     "_internal_losses",
