@@ -126,6 +126,12 @@ def test_tensors_that_share_memory_share_it_afterwards():
     assert x[2] == 2
 
 
+@pytest.mark.parametrize("size", [0, 6])
+def test_a_copied_tensor_can_be_resized(size):
+    here, _ = copied("x", x=torch.arange(float(size)))
+    assert here["x"].resize_(12)[:size].tolist() == [*range(size)]
+
+
 @pytest.mark.parametrize(
     "value",
     [

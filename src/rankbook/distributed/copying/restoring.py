@@ -97,10 +97,11 @@ def group(name: str) -> Any:
 
 
 def storage(data: bytes) -> Any:
-    """Memory that tensors may share."""
-    if not data:
-        return torch.UntypedStorage(0)
-    return torch.frombuffer(bytearray(data), dtype=torch.uint8).untyped_storage()
+    """Memory that tensors may share, and that torch may resize, as ``resize_`` and FSDP do."""
+    made = torch.UntypedStorage(len(data))
+    if data:
+        made.copy_(torch.frombuffer(bytearray(data), dtype=torch.uint8).untyped_storage())
+    return made
 
 
 def tensor(
