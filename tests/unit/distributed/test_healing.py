@@ -676,6 +676,17 @@ def test_whatever_torch_says_of_a_sharded_module_that_has_ended_is_said_by_the_m
     assert healing.explain(raised.value) is None
 
 
+def test_what_torch_says_of_a_module_that_waits_stays(group):
+    """It says why it waits when it is used; torch works on it while it is filled."""
+    model, _ = cut_in_the_forward()
+    found = wrappers.find({one.group: "0" for one in healing.note().held})
+    stale.wait(found, [1])
+    with pytest.raises(AssertionError) as raised:
+        fully_shard(model)
+    assert healing.explain(raised.value) is None
+    stale.release(found)
+
+
 def test_what_torch_says_of_a_module_that_goes_on_stays(group):
     model, _ = cut_in_the_forward()
     again()

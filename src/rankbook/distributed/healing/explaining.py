@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ def explain(error: BaseException) -> StaleGroupError | None:
         return StaleGroupError(*error.args)
     if (of_saving := saving.explain(error)) is not None:
         return of_saving
-    if _is_of(error, _DISTRIBUTED) and (why := _of_refused(error, but=DistributedDataParallel)):
+    if _is_of(error, _DISTRIBUTED) and (why := _of_refused(error, of=_has_ended)):
         # What torch has begun with it before it failed, it may find when it is used again.
         return StaleGroupError(why)
     if not _is_of_group(error) or _is_no_group(error):
@@ -78,18 +78,23 @@ def _origin(error: BaseException) -> str:
     return f"{stale.latest()} or before"
 
 
-def _of_refused(error: BaseException, but: type | tuple[()] = ()) -> str | None:
+def _has_ended(one: Any) -> bool:
+    """Whether an object that does not run is of no use any more: it neither waits nor is whole."""
+    return not isinstance(one, DistributedDataParallel) and one not in stale.waiting()
+
+
+def _of_refused(error: BaseException, of: Callable[[Any], bool] = lambda _: True) -> str | None:
     """Why the outermost object does not run that torch worked on when it raised.
 
     Args:
         error: What torch raised.
-        but: A class of objects that are not looked at.
+        of: A condition on the object.
     """
     refused = stale.refused()
     for frame, _ in traceback.walk_tb(error.__traceback__):
         if frame.f_code.co_filename.startswith(_TORCH):
             for one in _objects(frame.f_locals):
-                if (why := refused.get(id(one))) is not None and not isinstance(one, but):
+                if (why := refused.get(id(one))) is not None and of(one):
                     return why
     return None
 
