@@ -446,6 +446,23 @@ def test_a_sharded_module_that_has_gathered_its_parameters_is_made_again_as_any_
     here["model"].load_state_dict(here["model"].state_dict())
 
 
+def test_a_part_of_a_sharded_module_is_copied_without_what_shards_the_whole():
+    model = fully_shard(
+        torch.nn.Sequential(torch.nn.Linear(2, 2)),
+        mesh=init_device_mesh("cpu", (1,)),
+        reshard_after_forward=False,
+    )
+    model(torch.ones(1, 2))
+    namespace = {"part": model[0], "model": model}
+    sent = copying.dump(namespace, ["part", "model"], with_shards=True)
+    here = {}
+    assert copying.load(sent.data, sent.names, here, 0) == ""
+    assert here["model"][0] is here["part"]
+    assert not here["part"]._state_dict_pre_hooks
+    here["model"](torch.ones(1, 2)).sum().backward()
+    here["model"].load_state_dict(here["model"].state_dict())
+
+
 def test_only_a_sharded_module_is_left_where_torch_lacks_its_state(monkeypatch):
     model = fully_shard(torch.nn.Linear(2, 2), mesh=init_device_mesh("cpu", (1,)))
     monkeypatch.delattr(FSDPModule, "_get_fsdp_state")

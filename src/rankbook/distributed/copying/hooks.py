@@ -9,7 +9,7 @@ from rankbook.distributed.healing.reducers import Begin
 from rankbook.distributed.healing.sharded import OnMesh
 from rankbook.distributed.healing.stale import Refusal
 
-__all__ = ["of_tensor", "without_ours"]
+__all__ = ["has_ours", "of_tensor", "without_ours"]
 
 _TABLES = (
     "_forward_pre_hooks",
@@ -21,6 +21,15 @@ _TABLES = (
 )
 
 _FSDP = "torch.distributed.fsdp."
+
+
+def has_ours(module: Any) -> bool:
+    """Whether FSDP or this package has put a hook on a module: FSDP does on each with parameters.
+
+    FSDP's hooks refer to all that it keeps for the module that it shards.
+    """
+    tables = (vars(module).get(table, {}) for table in _TABLES)
+    return any(_is_ours(hook) for table in tables for hook in table.values())
 
 
 def without_ours(one: Any) -> dict[str, Any]:

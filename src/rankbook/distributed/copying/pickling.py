@@ -24,7 +24,6 @@ from torch.utils.data.distributed import DistributedSampler
 from rankbook.distributed.copying import hooks, restoring, sharding
 from rankbook.distributed.healing import buckets, meshes
 from rankbook.distributed.healing.replicated import is_replicated
-from rankbook.distributed.healing.stale import Refusal
 
 __all__ = ["Copied", "dump"]
 
@@ -205,7 +204,7 @@ class _Pickler(cloudpickle.Pickler):
                 raise _Left(reason)
             cls, state, terms = sharding.reduce_module(obj, hooks.without_ours(obj))
             return restoring.blank, (cls,), (state, terms), None, None, sharding.set_module
-        if any(isinstance(hook, Refusal) for hook in obj._forward_pre_hooks.values()):
+        if hooks.has_ours(obj):
             return (
                 restoring.blank,
                 (type(obj),),
