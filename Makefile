@@ -13,7 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env demo lab test test-all test-lessons test-libraries lessons lint format types docs bench chaos kit test-matrix screenshot constraints clean distclean
+.PHONY: help env demo lab test test-all test-lessons test-libraries lessons lint format types docs bench chaos counts kit test-matrix screenshot constraints clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +71,9 @@ bench: $(STAMP) ## measure
 
 chaos: $(STAMP) ## hang and kill ranks at random, and count what comes of it (20 minutes)
 	@$(BIN)/python tests/chaos/run.py $(ARGS)
+
+counts: $(STAMP) ## pools, scripts, last lines and ends of ranks, 30 to 200 times each (20 minutes)
+	@RANKBOOK_COUNTS=all $(BIN)/python -m pytest -o session_timeout=7200 -m counted tests/integration $(ARGS)
 
 test-matrix: ## run unit tests and a walk on other versions (1 hour, 6 GB): ARGS="--list" names them
 	@$(PYTHON) scripts/matrix.py $(ARGS)

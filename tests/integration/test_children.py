@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
-
-POOLS = int(os.environ.get("RANKBOOK_POOLS", "12"))
-"""Pools that each rank makes and ends, one after the other: 200 where it is counted."""
+from counts import POOLS
 
 FORMS = {
     "terminate": """
@@ -105,6 +101,7 @@ os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     assert {its.result_repr for its in result.values()} == {"3"}
 
 
+@pytest.mark.counted
 def test_pools_of_processes_work_one_after_the_other(two):
     code = f"""
 import multiprocessing

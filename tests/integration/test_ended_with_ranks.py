@@ -9,6 +9,7 @@ import sys
 
 import psutil
 import pytest
+from counts import ROUNDS
 from processes import has_ended, wait_until
 
 import rankbook
@@ -55,8 +56,10 @@ def gone(pids):
     wait_until(lambda: all(map(has_ended, pids)), 10)
 
 
+@pytest.mark.counted
+@pytest.mark.parametrize("_round", ROUNDS)
 @pytest.mark.parametrize("how", ["shutdown", "restart", "hard"])
-def test_processes_that_ranks_started_end_with_the_ranks(how):
+def test_processes_that_ranks_started_end_with_the_ranks(how, _round):
     session = rankbook.start("gloo", 2)
     try:
         pids = started(session)
@@ -83,7 +86,9 @@ def test_processes_of_one_rank_end_with_it_and_others_with_the_forking_process()
         session.shutdown()
 
 
-def test_processes_that_ranks_started_end_when_the_notebook_is_killed(tmp_path):
+@pytest.mark.counted
+@pytest.mark.parametrize("_round", ROUNDS)
+def test_processes_that_ranks_started_end_when_the_notebook_is_killed(tmp_path, _round):
     program = (
         "import rankbook, sys, time\n"
         "session = rankbook.start('gloo', 2)\n"

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
+from counts import CELLS
 from processes import wait_until
 
 FORMS = {
@@ -130,10 +129,7 @@ for child in children: child.join()
         assert sorted(its.stdout.splitlines()) == sorted(said)
 
 
-CELLS = int(os.environ.get("RANKBOOK_LAST_WORDS", "20"))
-"""Cells that write past Python at their end: 200 where it is counted."""
-
-
+@pytest.mark.counted
 def test_output_of_c_code_at_the_end_of_a_cell_is_not_lost(two):
     code = """
 import ctypes, os, subprocess

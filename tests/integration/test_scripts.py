@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import socket
@@ -10,13 +9,11 @@ import textwrap
 
 import psutil
 import pytest
+from counts import SCRIPTS
 from processes import commands, wait_until
 
 import rankbook.api
 from rankbook.errors import InputError
-
-RUNS = int(os.environ.get("RANKBOOK_SCRIPTS", "8"))
-"""Scripts in a row of which nothing may be left: 30 where it is counted."""
 
 INIT = "import torch, torch.distributed as dist\ndist.init_process_group('gloo')\n"
 REDUCE = "\ny = torch.ones(2)\ndist.all_reduce(y)\n"
@@ -496,6 +493,7 @@ def test_two_sessions_on_one_host_run_scripts_at_the_same_time(two, write):
         rankbook.api.current.session = former
 
 
+@pytest.mark.counted
 def test_memory_and_handles_do_not_grow_over_many_scripts(two, write):
     last = "import math, weakref\nmath.last = weakref.ref(dist.group.WORLD)\n"
     write(INIT + REDUCE + last + "big = torch.ones(1000, 1000)\n" + DESTROY)
@@ -515,7 +513,7 @@ def test_memory_and_handles_do_not_grow_over_many_scripts(two, write):
     for _ in range(3):
         two.run_script("train.py").raise_for_error()
     before = sizes()
-    for _ in range(RUNS):
+    for _ in range(SCRIPTS):
         two.run_script("train.py").raise_for_error()
     for (fds, threads, rss), (fds_now, threads_now, rss_now) in zip(before, sizes(), strict=True):
         assert fds_now <= fds + 2
