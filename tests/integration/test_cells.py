@@ -98,6 +98,24 @@ def test_context_variables_hold_in_the_next_cell(two):
     assert {its.result_repr for its in result.values()} == {"(2, '0.3333')"}
 
 
+def test_a_context_manager_is_left_in_a_later_cell(two):
+    """The tokens of context variables are those of one context."""
+    two.run(
+        "import contextvars, contextlib\n"
+        "level = contextvars.ContextVar('level', default=0)\n"
+        "@contextlib.contextmanager\n"
+        "def raised():\n"
+        "    token = level.set(1)\n"
+        "    yield\n"
+        "    level.reset(token)\n"
+        "it = raised()\n"
+        "it.__enter__()"
+    ).raise_for_error()
+    assert {its.result_repr for its in two.run("level.get()").values()} == {"1"}
+    two.run("it.__exit__(None, None, None)").raise_for_error()
+    assert {its.result_repr for its in two.run("level.get()").values()} == {"0"}
+
+
 def test_an_earlier_traceback_can_be_shown_again_and_fails_no_cell(two):
     two.run("def fail(): return {}['key']\nfail()")
     result = two.run("%tb\nprint('on')")

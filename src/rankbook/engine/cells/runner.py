@@ -132,7 +132,7 @@ class Runner:
                 with interruptible():
                     self.stops.look_back_at_last()
                 return None
-            raised = await self._run(cell.code)
+            raised = await self._run(cell)
             if raised is not None and self._is_to_stop(cell):
                 with interruptible():
                     self.stops.look_back_at(raised)
@@ -186,9 +186,9 @@ class Runner:
         for cell in list(self.cells)[:-_REMEMBERED]:
             del self.cells[cell]
 
-    async def _run(self, code: str) -> BaseException | None:
-        """Run code as IPython's ``run_cell`` does, which would transform it once more."""
-        shell = self.shell
+    async def _run(self, cell: Run) -> BaseException | None:
+        """Run a cell as IPython's ``run_cell`` does, which would transform it once more."""
+        shell, code = self.shell, cell.code
         error = None
         try:
             transformed = shell.transform_cell(code)
@@ -197,28 +197,27 @@ class Runner:
         self.capture.cell = transformed
         self.remember({transformed: self.ran})
         told: dict[str, Any] = {"transformed_cell": transformed, "preprocessing_exc_tuple": error}
-        cell = shell.run_cell_async(code, store_history=False, silent=False, **told)
-        result = None
+        running = shell.run_cell_async(code, store_history=False, silent=False, **told)
+        context, result = self._variables.now(), None
         try:
             if shell.should_run_async(code, **told):
-                result = await self._awaited(cell)
+                result = await self._awaited(running)
             else:
-                with self._variables.held(), interruptible():
-                    result = _finished(cell)
+                with interruptible():
+                    result = context.run(_finished, running)
         finally:
-            shell.events.trigger("post_execute")  # figures are drawn here
-            shell.events.trigger("post_run_cell", result)
+            context.run(shell.events.trigger, "post_execute")  # figures are drawn here
+            context.run(shell.events.trigger, "post_run_cell", result)
         raised: BaseException | None = result.error_before_exec or result.error_in_exec
         return raised
 
     async def _awaited(self, cell: Coroutine[Any, Any, Any]) -> Any:
         """Run a cell that awaits."""
 
-        async def held() -> Any:
-            with self._variables.held():
-                return await cell
+        async def awaiting() -> Any:  # a stack that is shown ends above this frame
+            return await cell
 
-        task = asyncio.ensure_future(held())
+        task = self._variables.start(awaiting())
         with interruptible(task, self._on_cancel):
             return await task
 
