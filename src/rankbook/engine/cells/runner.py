@@ -17,6 +17,7 @@ from rankbook.engine.cells.between import lost_before
 from rankbook.engine.cells.capture import Capture
 from rankbook.engine.cells.contexts import Variables
 from rankbook.engine.cells.failures import Failures
+from rankbook.engine.cells.inputs import Inputs
 from rankbook.engine.cells.lastwords import LastWords
 from rankbook.engine.cells.naming import Naming
 from rankbook.engine.cells.tail import LOG_VARIABLE, Tail
@@ -63,6 +64,7 @@ class Runner:
         self.failures = Failures(self.shell)
         self.capture = Capture(kernel, self.failures)
         self._naming = Naming(self.shell)
+        self._inputs = Inputs(self.shell)
         self._variables = Variables()
         self.prompt = Prompt(lambda: self.capture.outbox)
         self.stops = Stops(self.prompt)
@@ -82,6 +84,8 @@ class Runner:
             cell: The cell.
         """
         self.shell.execution_count = cell.number
+        # IPython 9 counts a cell before it runs, and its values accordingly.
+        self.shell.execution_count += cell.number - self.shell.displayhook.prompt_count
         self.cell, self.started = cell.number, time.time()
         self.ran, self.last_error, self.failed_at = cell.name, "", ""
         self.is_script = cell.script is not None
@@ -196,6 +200,7 @@ class Runner:
             transformed, error = code, sys.exc_info()
         self.capture.cell = transformed
         self.remember({transformed: self.ran})
+        self._inputs.begin(cell.number, transformed, code)
         told: dict[str, Any] = {"transformed_cell": transformed, "preprocessing_exc_tuple": error}
         running = shell.run_cell_async(code, store_history=False, silent=False, **told)
         context, result = self._variables.now(), None
