@@ -65,6 +65,7 @@ AT_ANY_TIME = {
         "show",
         "stacks",
         "timeline",
+        "understands",
     ),
 }
 """Operations that an engine does whatever its main thread does."""
@@ -106,6 +107,8 @@ class FakeEngine:
         self.end: Callable[[int], None] = _ignore
         """Called with the status when a cell ends its process."""
         self.info: GroupInfo | None = None
+        self.understood: set[str] = set()
+        """Cells in a syntax that only it knows."""
         self.answers = True
         """False: its control thread is stuck, too; no request is ever answered."""
         self.ignores: float = 0
@@ -305,6 +308,9 @@ class FakeEngine:
             return to_dict(Inspected(is_found=False))
         value = self.names[name]
         return to_dict(Inspected(True, {"Type": type(value).__name__, "Value": repr(value)}))  # noqa: FBT003
+
+    def understands(self, code):
+        return code in self.understood
 
     def list_variables(self):
         return [to_dict(Variable(name, type(v).__name__)) for name, v in self.names.items()]

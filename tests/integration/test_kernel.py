@@ -69,6 +69,20 @@ def test_a_cell_that_fails_on_a_rank_fails_here_with_its_traceback(notebook):
     assert "magics.py" not in text
 
 
+def test_a_syntax_of_ones_own_that_cells_have_added_on_ranks_is_understood(notebook):
+    notebook.run(
+        "%%dist -r 0-1\n"
+        "def plus(lines): return [line.replace('PLUS', '+') for line in lines]\n"
+        "get_ipython().input_transformers_cleanup.append(plus)"
+    )
+    assert notebook.run("%%dist -r 0-1\n1 PLUS 1")["status"] == "ok"
+    assert notebook.shown == ["[0-1] 2"]
+    reply = notebook.run("%%dist -r 2\n1 PLUS 1")
+    assert reply["ename"] == "CellSyntaxError"
+    notebook.run("%%dist -r 0-1\nget_ipython().input_transformers_cleanup.remove(plus)")
+    assert notebook.run("%%dist -r 0-1\n1 PLUS 1")["ename"] == "CellSyntaxError"
+
+
 def test_work_that_a_failing_cell_deferred_does_not_cost_the_group(notebook):
     """A rank whose main thread is not back yet cannot say which collectives it has called."""
     notebook.run("print(__import__('rankbook').session().generation)")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -57,7 +58,7 @@ def run_cell(
         RankError: The cell failed on some rank.
         RankbookError: The cell could not be run.
     """
-    check_cell(shell, cell)
+    check_cell(shell, cell, partial(_is_understood, session, ranks))
     if (limit := session.pool.launcher.limit) and (warning := limit.due_warning()):
         print(warning)
     chosen = session.select(ranks)
@@ -73,6 +74,16 @@ def run_cell(
         )
 
     show(shell, session, chosen, run, out=out, wait=wait)
+
+
+def _is_understood(session: Session, ranks: str, code: str) -> bool:
+    """Whether a cell that is invalid here is valid on the ranks."""
+    from rankbook.sessions.members.inspecting import understands
+
+    with suppress(RankbookError):  # the syntax error is the one to report
+        party = session.members.living().only(session.select(ranks))
+        return bool(party) and understands(party, code)
+    return False
 
 
 def show(

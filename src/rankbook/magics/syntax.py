@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import traceback
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rankbook.errors import RankbookError
@@ -25,12 +26,15 @@ class CellSyntaxError(RankbookError):
         return [self.args[0]]
 
 
-def check_cell(shell: InteractiveShell, cell: Typed) -> None:
+def check_cell(
+    shell: InteractiveShell, cell: Typed, is_understood: Callable[[str], bool] = lambda _: False
+) -> None:
     """Compile a cell as the ranks will, to report an error once.
 
     Args:
         shell: Transforms ``!ls`` and magics into Python.
         cell: What was typed.
+        is_understood: Asks a rank, whose cells may have added input transformers of their own.
 
     Raises:
         CellSyntaxError: Shows the line, and where in it.
@@ -40,6 +44,8 @@ def check_cell(shell: InteractiveShell, cell: Typed) -> None:
         code = shell.transform_cell(cell.text)
         compile(code, "cell", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
     except (SyntaxError, ValueError) as error:  # ValueError: null bytes, below Python 3.11.4
+        if is_understood(cell.text):
+            return
         shown = "".join(traceback.format_exception_only(error)).rstrip()
         # The first line names a file: the one above, or one that compiled a part of the cell.
         shown = _FILE.sub(lambda m: f"{m[1]}{cell.cell} line {int(m[2]) + above}", shown, count=1)

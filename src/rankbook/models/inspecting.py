@@ -14,6 +14,7 @@ __all__ = [
     "Inspect",
     "Inspected",
     "ListVariables",
+    "Understands",
     "Variable",
 ]
 
@@ -63,6 +64,14 @@ class Inspected:
     is_found: bool
     fields: Mapping[str, str] = field(default_factory=dict)
     """Its fields by title, in order: ``Signature``, ``Type``, ``Value`` …"""
+
+
+@dataclass(frozen=True)
+class Understands(Request):
+    """Whether a cell is Python or IPython syntax there; the answer is a bool."""
+
+    code: str
+    op = "understands"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from rankbook.models.exchanges import GetKept
 from rankbook.models.following import Follow
 from rankbook.models.frames import GetFrames
 from rankbook.models.groups import Destroy, EndScript, HostStore, Initialize, Reach
-from rankbook.models.inspecting import Complete, Inspect, ListVariables
+from rankbook.models.inspecting import Complete, Inspect, ListVariables, Understands
 from rankbook.models.looks import GetStacks, LookAt
 from rankbook.models.meshes import GetMesh
 from rankbook.models.profiles import StartProfile, TakeProfile
@@ -62,6 +62,7 @@ __all__ = [
     "StartProfile",
     "Take",
     "TakeProfile",
+    "Understands",
 ]
 
 LASTING = (

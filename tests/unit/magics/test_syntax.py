@@ -58,6 +58,13 @@ def test_a_syntax_error_is_shown_with_its_line(shell, cell, line, shown):
     assert message.endswith("\nThe cell was not sent to any rank.")
 
 
+def test_a_cell_that_a_rank_understands_is_sent(shell):
+    asked = []
+    check_cell(shell, Typed("1 PLUS 1", 4, 2), lambda code: not asked.append(code))
+    check_cell(shell, Typed("1 + 1", 4, 2), lambda code: not asked.append(code))
+    assert asked == ["1 PLUS 1"]
+
+
 def test_the_caret_of_a_syntax_error_is_below_the_fault(shell):
     with pytest.raises(CellSyntaxError) as caught:
         check_cell(shell, Typed("x = = 1", 4, 2))

@@ -115,6 +115,7 @@ ASKED = [
     requests.Complete("x.w", 3),
     requests.Inspect("x", 1),
     requests.ListVariables(),
+    requests.Understands("x"),
     requests.Fingerprint("model"),
     requests.Chunks("0.weight"),
     requests.SendChunks("0.weight", (0, 3)),

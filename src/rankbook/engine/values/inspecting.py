@@ -6,6 +6,7 @@ done aside, in a thread whose output is dropped and which nobody waits for.
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import types
 from inspect import getattr_static
@@ -21,9 +22,9 @@ from rankbook.engine.values.expressions import harmless_item, value_of
 from rankbook.engine.values.kinds import class_name
 from rankbook.errors import EngineError
 from rankbook.models import to_dict
-from rankbook.models.inspecting import Inspect, Inspected, ListVariables, Variable
+from rankbook.models.inspecting import Inspect, Inspected, ListVariables, Understands, Variable
 
-__all__ = ["inspect", "list_variables"]
+__all__ = ["inspect", "list_variables", "understands"]
 
 _PATIENCE = 0.2
 """Seconds for inspecting a value; the session waits a little longer."""
@@ -113,6 +114,19 @@ def list_variables(job: Job, _request: ListVariables) -> list[dict[str, Any]]:
         # Of its type: a user's class may have a __class__ that raises.
         and not issubclass(type(value), types.ModuleType)
     ]
+
+
+@operation(Understands, on=ASIDE)
+def understands(job: Job, request: Understands) -> bool:
+    """Whether a cell is valid here, whose cells may have added input transformers."""
+    if job.engine.job is not None:  # that may use them
+        return False
+    try:
+        code = job.engine.kernel.shell.transform_cell(request.code)
+        compile(code, "cell", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+    except Exception:  # noqa: BLE001 - of a person's transformer
+        return False
+    return True
 
 
 _GIVEN = {"dist", "rank", "world_size", "local_rank", "device", "dist_info", "torch"}

@@ -9,11 +9,12 @@ from rankbook.models.inspecting import (
     Inspect,
     Inspected,
     ListVariables,
+    Understands,
     Variable,
 )
 from rankbook.sessions.members.party import Party
 
-__all__ = ["complete", "inspect", "variables"]
+__all__ = ["complete", "inspect", "understands", "variables"]
 
 _ASKED = 8
 """How many ranks are asked to complete."""
@@ -52,6 +53,14 @@ def inspect(party: Party, name: str, detail: int = 0) -> dict[int, Inspected]:
     call.wait(party.timing.inspect)
     call.forget()
     return {rank: load(Inspected, value) for rank, value in sorted(call.values.items())}
+
+
+def understands(party: Party, code: str) -> bool:
+    """Whether a cell that is invalid here is valid for the rank that answers first."""
+    call = party.only(list(party)[:1]).request(Understands(code))
+    call.wait(party.timing.inspect)
+    call.forget()
+    return any(call.values.values())
 
 
 def variables(party: Party) -> dict[int, list[Variable]]:
