@@ -116,6 +116,19 @@ def test_a_context_manager_is_left_in_a_later_cell(two):
     assert {its.result_repr for its in two.run("level.get()").values()} == {"0"}
 
 
+def test_all_values_of_a_cell_are_shown_where_the_person_wants_that(two):
+    setting = "get_ipython().ast_node_interactivity"
+    two.run(f"{setting} = 'all'").raise_for_error()
+    try:
+        result = two.run("3\nprint('between')\n4")
+    finally:
+        two.run(f"{setting} = 'last_expr'").raise_for_error()
+    for its in result.values():
+        shown = [display.data["text/plain"] for display in its.displays]
+        assert (shown, its.stdout) == (["3", "4"], "between\n")
+    assert {its.result_repr for its in two.run("3\n4").values()} == {"4"}
+
+
 def test_an_earlier_traceback_can_be_shown_again_and_fails_no_cell(two):
     two.run("def fail(): return {}['key']\nfail()")
     result = two.run("%tb\nprint('on')")

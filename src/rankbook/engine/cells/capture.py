@@ -78,7 +78,7 @@ class Capture:
         self.outbox = None
 
     def _is_quiet(self) -> bool:
-        """Whether the cell ends in a semicolon; IPython would ask its history, which is empty."""
+        """Whether the cell ends in a semicolon; not all are in IPython's history, which it asks."""
         if self.outbox is None:
             return bool(self._quiet())
         return ends_in_semicolon(self.cell)
@@ -91,7 +91,9 @@ class Capture:
             return
         if hook.msg and hook.msg["content"]["data"]:
             content = hook.msg["content"]
-            self.outbox.put(Result(content["data"], content["metadata"]))
+            # There may be several: then none is the cell's.
+            shown = Display if self._shell.ast_node_interactivity == "all" else Result
+            self.outbox.put(shown(content["data"], content["metadata"]))
         hook.msg = None
 
     def _on_display(self, msg: dict[str, Any]) -> dict[str, Any] | None:

@@ -34,6 +34,7 @@ def prepare(shell: Any) -> None:
     shell.system = _system
     showing.tell_in_results(shell)
     shell.set_hook("show_in_pager", _print_page, 0)
+    shell.set_next_input = _print_input
     shell.user_ns["exit"] = shell.user_ns["quit"] = _Exit(sys.exit)
     # IPython has set these; libraries check them to detect an interactive session.
     for name in ("ps1", "ps2", "ps3"):
@@ -42,6 +43,12 @@ def prepare(shell: Any) -> None:
     os.environ.setdefault("PYTHONUNBUFFERED", "1")
     # IPython's advice after sys.exit() is for a terminal; the exception itself is shown.
     warnings.filterwarnings("ignore", message="To exit: use 'exit'")
+
+
+def _print_input(text: str, replace: bool = False) -> None:  # noqa: FBT001, FBT002 - as IPython's
+    """Show what IPython would put into a cell: ``%load``, ``%recall``."""
+    del replace
+    sys.stdout.write(f"{text.rstrip()}\n")
 
 
 def _print_page(_shell: Any, page: Any, *_args: Any, **_options: Any) -> None:
