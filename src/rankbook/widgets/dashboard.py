@@ -79,8 +79,12 @@ class Dashboard(widgets.VBox):
         if getattr(get_ipython(), "kernel", None) is not None:
             publish_display_data({_WIDGET: self._model, "text/plain": repr(self)})
 
-    def _follow(self, snapshot: Snapshot) -> None:
-        """Show a snapshot of the monitor and the latest recordings; in its thread only."""
+    def _follow(self, snapshot: Snapshot) -> float | None:
+        """Show a snapshot of the monitor and the latest recordings; in its thread only.
+
+        Returns:
+            After how many seconds it wants the next one, at the latest; None: whenever it comes.
+        """
         self.show(snapshot)
         cells = self._session.cells
         if self._session.is_closed:
@@ -91,6 +95,7 @@ class Dashboard(widgets.VBox):
             self.timeline.update(self._timeline, snapshot.states, cells)
             if self._spent.look(self._timeline.kept, cells):
                 self._draw()
+        return self._timeline.wanted
 
     def show(self, snapshot: Snapshot) -> None:
         """Draw a snapshot unless a later one was drawn; nothing is sent if nothing differs."""

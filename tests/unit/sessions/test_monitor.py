@@ -67,6 +67,22 @@ def test_a_monitor_looks_soon_after_a_change(session, pace, watch):
     assert session.generation == 2
 
 
+def test_a_monitor_looks_again_when_its_listener_wants_it(session, pace, watch):
+    pace(NEVER)
+    seen, wanted = queue.Queue(), [0.001, 0.001, None]
+
+    def listener(snapshot):
+        seen.put(snapshot)
+        return wanted.pop(0)
+
+    watch(listener)
+    session.changes.notify()
+    for _ in range(3):
+        seen.get(timeout=SOON)
+    with pytest.raises(queue.Empty):
+        seen.get(timeout=0.05)
+
+
 def test_a_monitor_looks_once_for_changes_in_a_row(session, pace, watch):
     pace(NEVER)
     seen, go_on = queue.Queue(), threading.Event()

@@ -123,6 +123,26 @@ def test_ranks_are_asked_once_soon_after_a_cell(pool, timeline, clock):
     assert timeline.collect(states(pool), [cell, ran(2, clock)])
 
 
+def test_after_a_cell_it_says_when_it_wants_to_ask(pool, timeline, clock):
+    cell = CellSpan(1, "f()", clock.now - 1, clock.now)
+    clock.sleep(0.1)
+    timeline.collect(states(pool), [cell])
+    assert timeline.wanted == pytest.approx(0.2)
+    clock.sleep(timeline.wanted + 0.001)
+    assert timeline.collect(states(pool), [cell])
+    assert timeline.wanted is None
+
+
+def test_what_was_in_flight_when_a_cell_ended_is_asked_for_at_once(pool, timeline, clock):
+    pool[0].recorded = [call(0, clock.now - 1, done=False, ended=None)]
+    timeline.collect(states(pool), [runs(clock)])
+    assert len(timeline.open) == 1
+    pool[0].recorded = [call(0, clock.now - 1, done=True, failed=True)]
+    assert timeline.collect(states(pool), [CellSpan(1, "f()", clock.now - 1, clock.now)])
+    assert timeline.open == []
+    assert timeline.wanted is None
+
+
 def test_ranks_are_asked_at_the_end_of_the_session_whatever_was_asked_before(pool, timeline, clock):
     just_over = CellSpan(1, "f()", clock.now - 1, clock.now)
     assert timeline.collect(states(pool), [just_over], is_last=True)

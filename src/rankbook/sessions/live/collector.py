@@ -86,6 +86,8 @@ class Timeline:
         kept: The settled bars.
         open: Bars of collectives in flight.
         ended: When the session was seen to be closed, seconds since the epoch; None: it is not.
+        wanted: Seconds after which it is to collect again, because a cell has just ended; None: at
+            the next look at the session.
     """
 
     def __init__(self, members: Members, host: str | None = None) -> None:
@@ -98,6 +100,7 @@ class Timeline:
         self.kept = Kept()
         self.open: list[Bar] = []
         self.ended: float | None = None
+        self.wanted: float | None = None
         self._members = members
         self._hosts = HostClocks(members, host)
         self._alignment = Alignment()
@@ -161,13 +164,17 @@ class Timeline:
         self._hosts.keep({s.host for s in present.values()})
         runs = bool(cells) and cells[-1].ended is None
         self._is_busy = runs or any(s.state != "idle" for s in present.values())
+        self.wanted = None
         if self._is_busy:
             self._seen = None
             chosen = present if is_last else self._due_while_busy(present)
             answers = self._ask(chosen)
         else:
             seen = (cells[-1:], [(r, s.pid, s.info, r in present) for r, s in ranks.items()])
-            soon = cells and looked - (cells[-1].ended or 0.0) < _SETTLE
+            rest = _SETTLE - (looked - (cells[-1].ended or 0.0)) if cells else 0.0
+            # What is shown in flight is wrong by now.
+            soon = rest > 0 and not self.open
+            self.wanted = rest if soon else None
             # An asynchronous collective may end at any time.
             known = seen == self._seen and not (self.open and time.monotonic() >= self._due)
             chosen = present if is_last or not (soon or known) else {}

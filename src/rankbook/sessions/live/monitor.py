@@ -63,19 +63,21 @@ class Monitor:
     def __init__(
         self,
         session: Watched,
-        listener: Callable[[Snapshot], None],
+        listener: Callable[[Snapshot], float | None],
         on_error: Callable[[str], None],
     ) -> None:
         """Start watching.
 
         Args:
             session: What to watch.
-            listener: Called from the monitor's thread with each snapshot.
+            listener: Called from the monitor's thread with each snapshot. It may return after how
+                many seconds it wants the next one at the latest.
             on_error: Called instead, with a line that says why there is none.
         """
         self._session = session
         self._listener = listener
         self._on_error = on_error
+        self._wanted: float | None = None
         self._is_heard_while_busy = False
         self._changed = threading.Event()
         self._stopped = threading.Event()
@@ -152,7 +154,8 @@ class Monitor:
     def _look(self) -> None:
         try:
             try:
-                self._listener(self._session.snapshot())
+                self._wanted = None
+                self._wanted = self._listener(self._session.snapshot())
             except (RankbookError, OSError) as error:  # for example, the controller is gone
                 self._on_error(str(error))
         except Exception:  # noqa: BLE001 - it is logged
@@ -167,6 +170,8 @@ class Monitor:
     def _pause(self) -> float | None:
         if self._is_idle:
             return None
+        timing = self._timing
+        pause = max(timing.monitor, timing.monitor_each * self._session.world_size)
         if self._session.doing:
-            return self._timing.monitor_busy
-        return max(self._timing.monitor, self._timing.monitor_each * self._session.world_size)
+            pause = timing.monitor_busy
+        return pause if self._wanted is None else min(pause, self._wanted)
