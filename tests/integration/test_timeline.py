@@ -117,6 +117,18 @@ def test_an_asynchronous_collective_ends_when_it_is_done(timeline):
     assert not any(math.isnan(bar["lateness"]) for bar in bars)
 
 
+def test_an_asynchronous_collective_that_was_freed_did_not_complete(timeline):
+    session = timeline.session
+    code = "x = torch.ones(1)\nif rank:\n    handle = dist.all_reduce(x, async_op=True)\n"
+    hung = session.run(code + "    dist.barrier()")
+    assert hung.diagnosis.kind == "missing_rank"
+    bars = timeline.all()
+    assert {(bar["op"], bar["rank"], bar["failed"]) for bar in bars} == {
+        (op, rank, True) for op in ("all_reduce", "barrier") for rank in (1, 2, 3)
+    }
+    assert timeline.timeline.open == []
+
+
 def test_send_and_recv_are_in_the_timeline_by_pairs(timeline):
     bars = timeline.run(
         "x = torch.ones(1)\n"

@@ -113,8 +113,8 @@ class Handles:
         self._checked = now
         return True
 
-    def done(self) -> list[Record]:
-        """Drop held handles whose calls are done, and return those calls."""
+    def done(self) -> list[tuple[Record, bool]]:
+        """Drop held handles whose calls are done; return those calls, and whether each failed."""
         found = []
         for _ in range(min(len(self.held), _AT_ONCE)):
             record = self.held.popleft()
@@ -122,7 +122,7 @@ class Handles:
             if work is not None and not work.is_completed():
                 self.held.append(record)
             elif work is not None:
-                found.append(record)
+                found.append((record, not work.is_success()))
                 self.leave(work, record)
         return found
 

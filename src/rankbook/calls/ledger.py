@@ -279,9 +279,9 @@ class Ledger:
         """Check calls without a handle in Python for completion."""
         awaited = self.waits.awaited()
         with self._lock:
-            for record in self.handles.done():
+            for record, failed in self.handles.done():
                 if id(record) not in awaited:  # its waiting thread tells soon if it failed
-                    self.ended(record)
+                    self.ended(record, failed=failed, was_under_way=False)
 
     def reset(self) -> None:
         """Start over in a forked child, which made none of these calls."""
