@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 __all__ = ["Here"]
@@ -15,7 +14,7 @@ class Here:
     the learner has called so.
     """
 
-    def __init__(self, names: Mapping[str, Any]) -> None:
+    def __init__(self, names: dict[str, Any]) -> None:
         import torch
         from torch import distributed as dist
 
@@ -32,6 +31,11 @@ class Here:
             return self._names[name]
         except KeyError:
             raise NameError(f"name {name!r} is not defined", name=name) from None
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """All variables of the learner, to be changed while an answer is tried."""
+        return self._names
 
     def lacks(self, names: tuple[str, ...]) -> list[str]:
         """Those of the names that the learner has not defined."""

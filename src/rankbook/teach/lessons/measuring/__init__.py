@@ -1,7 +1,7 @@
 """Lesson 10: measuring; a stopwatch, alpha and beta, when DDP pays, and a straggler.
 
-Where an answer takes time here, that is a sleep: what is right is far from what is wrong, so a busy
-machine does not change the verdict.
+Where an answer takes time here, it passes on a clock of the lesson's own: a busy machine does not
+change the verdict.
 """
 
 from __future__ import annotations

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from rankbook.teach.definitions import Exercise, Mistake, Seen, Target
+from rankbook.teach.lessons.measuring.clock import Clock
 
 if TYPE_CHECKING:
     from rankbook.teach.here import Here
@@ -14,22 +14,18 @@ if TYPE_CHECKING:
 __all__ = ["STOPWATCH"]
 
 
-_ROUNDS = 5
+_ROUNDS = 6
 _FAST, _SLOW = 10.0, 45.0
-"""Milliseconds of act(); in each round but the first, another rank is the slow one."""
-_FIRST = 420.0
-"""Of act() in the first round, on all ranks."""
+"""Milliseconds of act(); in each of the middle rounds, another rank is the slow one."""
+_FIRST, _LAST = 420.0, 4.0
+"""Of act() in the first round, and in the last one, on all ranks."""
 _LATE = 170.0
 """Milliseconds by which rank 3 is later than the others when it has prepared a round."""
-_MEAN = (_FIRST + (_ROUNDS - 1) * _SLOW) / _ROUNDS
-_OUTCOMES = (_SLOW / 1000, _FAST, _SLOW, _MEAN, _SLOW + _LATE, _FIRST, _SLOW * 1000)
-_WRONG = ({"SUM"}, {"MIN"})
-"""Operations of the all_reduces, where there is none of another kind."""
-_NOTHING = 0.01
-"""Milliseconds between two looks at the clock, at most."""
+_MEAN = (_FIRST + 4 * _SLOW + _LAST) / _ROUNDS
 
 
 def _try_stopwatch(here: Here) -> Any:
+    clock = Clock(here)
     turns = iter(range(_ROUNDS))
     prepared: list[None] = []
     operations: list[str] = []
@@ -37,13 +33,13 @@ def _try_stopwatch(here: Here) -> Any:
 
     def prepare() -> None:
         prepared.append(None)
-        time.sleep(_LATE / 1000 if here.rank == here.world_size - 1 else 0.0)
+        clock.passes(_LATE if here.rank == here.world_size - 1 else 0.0)
 
     def act() -> None:
-        here.dist.barrier()  # like a collective, it begins when the last rank has come
+        clock.meet()  # like a collective, it begins when the last rank has come
         turn = next(turns)
-        slow = _SLOW if turn == here.rank + 1 else _FAST
-        time.sleep((slow if turn else _FIRST) / 1000)
+        middle = _SLOW if turn == here.rank + 1 else _FAST
+        clock.passes({0: _FIRST, _ROUNDS - 1: _LAST}.get(turn, middle))
 
     def noting(tensor: Any, op: Any = here.dist.ReduceOp.SUM, *args: Any, **how: Any) -> Any:
         if tensor.numel() > 1:  # of the times of rounds, not of one time
@@ -52,15 +48,13 @@ def _try_stopwatch(here: Here) -> Any:
 
     here.dist.all_reduce = noting
     try:
-        got = here.milliseconds(prepare, act, _ROUNDS)
+        with clock.running(here.variables):
+            got = here.milliseconds(prepare, act, _ROUNDS)
     finally:
         here.dist.all_reduce = reduce
         here.note(prepared=len(prepared), operations=operations)
     is_number = isinstance(got, here.torch.Tensor) and got.numel() == 1
-    if not (is_number or isinstance(got, float)):
-        return got
-    # A sum over the ranks may come near the time of the slowest one.
-    return float(got) if set(operations) in _WRONG else _outcome(float(got))
+    return float(got) if is_number else got
 
 
 def _reduces_by(operation: str) -> Callable[[Seen], bool]:
@@ -69,15 +63,6 @@ def _reduces_by(operation: str) -> Callable[[Seen], bool]:
         not (seen.hang or seen.raised or seen.right)
         and all(set(notes.get("operations", ())) == {operation} for notes in seen.notes.values())
     )
-
-
-def _outcome(measured: float) -> float:
-    """The time that was meant by one that was measured, which is never exact."""
-    if measured <= _NOTHING:
-        return min(measured, 0.0)
-    factors = {meant: max(meant / measured, measured / meant) for meant in _OUTCOMES}
-    nearest = min(factors, key=lambda meant: factors[meant])
-    return nearest if factors[nearest] < 2.2 else measured  # noqa: PLR2004
 
 
 def _is(time_: float) -> Callable[[Here], float]:
@@ -155,6 +140,14 @@ STOPWATCH = Exercise(
             _stopwatch_cell(_TOOK, end=(_SLOWEST, "return took.max().item()")),
             says="has the longest round",
             gives=_is(_FIRST),
+        ),
+        Mistake(
+            "best-round",
+            "That is the shortest of the rounds: the last one, which was quick by luck. What a "
+            "collective usually takes is the median of the rounds.",
+            _stopwatch_cell(_TOOK, end=(_SLOWEST, "return took.min().item()")),
+            says="has the shortest round",
+            gives=_is(_LAST),
         ),
         Mistake(
             "nothing-timed",

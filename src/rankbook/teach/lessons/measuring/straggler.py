@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 from rankbook.teach.definitions import Exercise, Mistake
+from rankbook.teach.lessons.measuring.clock import Clock
 
 if TYPE_CHECKING:
     from rankbook.teach.here import Here
@@ -21,11 +21,14 @@ _STEPS = 3
 
 
 def _try_straggler(here: Here) -> Any:
-    def communicate() -> None:
-        here.dist.barrier()
-        time.sleep(_AFTER / 1000 if here.rank == 2 else 0.0)  # noqa: PLR2004 - not the one whose number argmax gives
+    clock = Clock(here)
 
-    named = here.straggler(lambda: time.sleep(_WORK[here.rank] / 1000), communicate, _STEPS)
+    def communicate() -> None:
+        clock.meet()
+        clock.passes(_AFTER if here.rank == 2 else 0)  # noqa: PLR2004 - not the one whose number argmax gives
+
+    with clock.running(here.variables):
+        named = here.straggler(lambda: clock.passes(_WORK[here.rank]), communicate, _STEPS)
     here.note(itself=type(named) is int and named == here.rank)
     return named
 
