@@ -15,6 +15,7 @@ import rankbook.api
 from rankbook.errors import CheckFailed, LessonError
 from rankbook.teach import check, hint, lesson, predict, progress
 from rankbook.teach.trying import has_run
+from rankbook.teach.usual import UNWAITED
 
 ADD = """
 def add(x):
@@ -65,6 +66,65 @@ def test_an_answer_that_misses_a_target_is_not_solved(two):
     define(two, "(dist.all_reduce(torch.ones(1)), x.item())[1]")
     with pytest.raises(CheckFailed, match="But ranks 0-1 had 2 calls, where 1 is enough"):
         check("add")
+
+
+BY_LUCK = """
+import time
+def add(x):
+    x = torch.tensor(x)
+    handle = dist.all_reduce(x, async_op=True)
+    while x.item() != 3.0:
+        time.sleep(0.001)
+    return x.item()
+"""
+
+
+def test_an_answer_that_is_right_though_nothing_waits_for_its_call_is_not_solved(two):
+    assert two.run(BY_LUCK).ok
+    with pytest.raises(CheckFailed) as caught:
+        check("add")
+    assert str(caught.value).splitlines() == [
+        "✗ add: Ranks 0-1 are right.",
+        "But ranks 0-1 never waited for 1 call: that it went well is luck.",
+        f"Hint: {UNWAITED}",
+    ]
+    assert two.run(BY_LUCK.replace("    while", "    handle.wait()\n    while")).ok
+    assert check("add").ok
+
+
+WATCHED = """
+from torch.distributed import P2POp, batch_isend_irecv, irecv, isend
+from rankbook.teach.here import Here
+from rankbook.teach.watching import Started
+x, y, other = torch.ones(1), torch.empty(1), 1 - rank
+started = Started(Here(globals()))
+with started.watching():
+    {}
+kept, same = started.unwaited, (dist.isend is isend, dist.Work.wait.__module__)
+dist.barrier()
+(kept, same)
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "unwaited"),
+    [
+        ("dist.all_reduce(x)", 0),
+        ("a, b = dist.isend(x, other), dist.irecv(y, other); a.wait(); b.wait()", 0),
+        ("a, b = isend(x, other), irecv(y, other); b.wait()", 1),
+        ("batch_isend_irecv([P2POp(isend, x, other), P2POp(irecv, y, other)])", 2),
+        (("ops = [P2POp(dist.isend, x, other), P2POp(dist.irecv, y, other)]\n"
+         "    for w in dist.batch_isend_irecv(ops): w.wait()"), 0),
+        ("dist.all_reduce(x, async_op=True).get_future().wait()", 0),
+        ("h = dist.all_reduce(x, async_op=True)\n    while not h.is_completed(): pass", 0),
+        ("f = dist.barrier; f(async_op=True)", 1),
+    ],
+)  # fmt: skip
+def test_what_an_answer_starts_and_does_not_wait_for_is_counted(two, code, unwaited):
+    result = two.run(WATCHED.format(code))
+    result.raise_for_error()
+    for rank in range(2):
+        assert result[rank].result_repr == f"({unwaited}, (True, 'rankbook.calls.blocking'))"
 
 
 def test_dots_that_are_left_are_what_is_said_first(two):

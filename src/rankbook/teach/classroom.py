@@ -185,7 +185,14 @@ def _with_usual_hint(
     if verdict.ok:
         return verdict
     code = last_cell(item)
-    usual = usual_hint(item.needs[0], code, tried, is_here=is_here, missed=missed)
+    usual = usual_hint(
+        item.needs[0],
+        code,
+        tried,
+        is_here=is_here,
+        missed=missed,
+        communicates=any("dist." in text for text in item.hints),
+    )
     by_its_value = any(m.gives for m in item.mistakes if m.name == verdict.mistake)
     if is_here or missed or usual == DOTS or (usual == UNWAITED and by_its_value):
         return replace(verdict, mistake="", hint=usual)

@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
 from rankbook.teach.definitions import Exercise, Lesson
 from rankbook.teach.forms import plain
 from rankbook.teach.here import Here
+from rankbook.teach.watching import Started
 
 __all__ = ["in_words", "judge"]
 
 _WIDTH = 60
 
 
-def judge(module: str, name: str, names: Mapping[str, Any]) -> str:
+def judge(module: str, name: str, names: dict[str, Any]) -> str:
     """Try an answer on this rank.
 
     Args:
@@ -38,7 +38,10 @@ def judge(module: str, name: str, names: Mapping[str, Any]) -> str:
         return json.dumps({"truth": plain(item.truth(here))})
     if lacking := here.lacks(item.needs):
         return json.dumps({"lacks": lacking})
-    got = item.tries(here)
+    started = Started(here)
+    with started.watching():
+        got = item.tries(here)
+    here.note(unwaited=started.unwaited)
     want = item.right(here)
     finding = _finding(item, here, got, want)
     report = {"finding": finding, "notes": here.notes}

@@ -28,6 +28,11 @@ YIELDS = (
     "list, and return that."
 )
 
+ALONE = (
+    "No rank has told another anything, and a rank sees nothing of the others' variables: each "
+    "runs the same code on its own. It takes a call of dist."
+)
+
 SAME = (
     "[t] * n is n times the same tensor, so each rank's numbers are written over those before. "
     "Make a tensor for each rank: [torch.empty_like(x) for _ in range(world_size)]."
@@ -46,6 +51,10 @@ _OF_TORCH = {
     "nothing to wait for. With async_op=True it returns a handle.",
     r"is not initialized in the world group map": "group= takes a process group, such as "
     'mesh.get_group("dp"); not a mesh, and not a name.',
+    r"Must specify global_rank or group_rank": "The call lacks a rank: src=, which gives, for a "
+    "broadcast, a scatter or a recv; dst=, which gets, for a reduce, a gather or a send.",
+    r"scatter_list.* must be specified": "scatter deals out a list, a piece for each rank. To give "
+    "the same to all, there is broadcast.",
     r"in->size == out->size": "Without sizes, all_to_all_single cuts both tensors into equal "
     "pieces, so they have to be equally long. Pass two lists: the sizes of what comes, and of what "
     "is sent.",
@@ -62,7 +71,13 @@ _RETURNS = re.compile(r"^\s+return\b.", re.MULTILINE)
 
 
 def usual_hint(
-    name: str, code: str, tried: Tried, *, is_here: bool, missed: Collection[int] = ()
+    name: str,
+    code: str,
+    tried: Tried,
+    *,
+    is_here: bool,
+    missed: Collection[int] = (),
+    communicates: bool = False,
 ) -> str:
     """What to say about an answer that is not right.
 
@@ -72,6 +87,7 @@ def usual_hint(
         tried: What came of it.
         is_here: Whether the notebook's own process has defined it since.
         missed: The ranks to which that cell was not given.
+        communicates: Whether a right answer tells other ranks something.
 
     Returns:
         A hint, or nothing.
@@ -84,7 +100,10 @@ def usual_hint(
         return YIELDS
     if tried.raised:
         return _of_what_was_raised(name, code, tried)
-    return _of_none(code) if _got_none(tried) else _of_the_calls(code)
+    if _got_none(tried):
+        return _of_none(code)
+    has_called = any(traffic.calls for traffic in tried.traffic.values())
+    return ALONE if communicates and not has_called else _of_the_calls(code)
 
 
 def _of_the_calls(code: str) -> str:

@@ -14,7 +14,8 @@ from typing import Any
 from rankbook.errors import LessonError
 from rankbook.teach.definitions import Exercise, Mistake, Seen, Target
 from rankbook.teach.trying import Tried
-from rankbook.words import agree, in_words, ranks_do
+from rankbook.teach.usual import UNWAITED
+from rankbook.words import agree, in_words, plural, ranks_do
 
 __all__ = ["Verdict", "verdict_on"]
 
@@ -58,17 +59,26 @@ def verdict_on(exercise: Exercise, tried: Tried) -> Verdict:
     names = frozenset(target.name for target in missed)
     seen = Seen(findings, tried.hang, raised, names, notes, sentences)
     if is_right and not missed:
-        reached = _reached(exercise.targets, tried, notes)
-        return Verdict(True, f"{ranks_do(findings, 'is', 'are').capitalize()} right.", reached)  # noqa: FBT003
+        right = f"{ranks_do(findings, 'is', 'are').capitalize()} right."
+        if unwaited := {r: its["unwaited"] for r, its in notes.items() if its.get("unwaited")}:
+            calls = plural(max(unwaited.values()), "call")
+            luck = f"But {in_words(unwaited)} never waited for {calls}: that it went well is luck."
+            return Verdict(False, right, luck, hint=UNWAITED)  # noqa: FBT003
+        return Verdict(True, right, _reached(exercise.targets, tried, notes))  # noqa: FBT003
     mistake = _recognised(exercise, seen)
     report = _said(exercise, tried, findings, mistake)
     return Verdict(
         ok=False,
         said=report,
-        reached=" ".join(_missed(t, tried, notes) for t in missed),
+        reached=" ".join(_missed(t, tried, notes) for t in _to_tell(missed)),
         mistake=mistake.name if mistake else "",
         hint=mistake.hint if mistake else "",
     )
+
+
+def _to_tell(missed: list[Target]) -> list[Target]:
+    """What to say of missed targets: those that are usually mentioned, or else the first."""
+    return [target for target in missed if target.tells] or missed[:1]
 
 
 def _refuse_lacking(tried: Tried) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from rankbook.models.calls import Traffic
 from rankbook.teach.trying import Tried
-from rankbook.teach.usual import DOTS, SAME, YIELDS, usual_hint
+from rankbook.teach.usual import ALONE, DOTS, SAME, YIELDS, usual_hint
 
 NONE = Tried({0: {"finding": "other", "got": "None", "want": "4"}})
 OTHER = Tried({0: {"finding": "other", "got": "3", "want": "4"}})
@@ -40,6 +43,8 @@ def hint_for(code, tried, *, is_here=False, missed=()):
         ("    pass\n", raised("Expected parameter `input_list` of type List"), "The collective"),
         ("    pass\n", raised("Tensors must have same number of dimensions: got 1"), "Tensors of"),
         ("    pass\n", raised("'NoneType' object has no attribute 'wait'"), "A call that blocks"),
+        ("    pass\n", raised("Must specify global_rank or group_rank"), "The call lacks a rank"),
+        ("    pass\n", raised("``scatter_list`` must be specified on"), "scatter deals out"),
         ("    pass\n", raised("(): incompatible function arguments."), "torch was given"),
     ],
 )
@@ -58,6 +63,15 @@ def test_a_usual_mistake_gets_its_hint(body, tried, begins):
 )
 def test_where_no_usual_mistake_is_seen_there_is_no_hint(body, tried):
     assert hint_for(f"def f(x):\n{body}", tried) == ""
+
+
+def test_who_tells_nobody_anything_is_told_so_where_ranks_are_to_communicate():
+    alone = replace(OTHER, traffic={0: Traffic(0, 0)})
+    code = "def f(x):\n    return sum(x for rank in range(4))\n"
+    assert usual_hint("f", code, alone, is_here=False, communicates=True) == ALONE
+    assert usual_hint("f", code, alone, is_here=False) == ""
+    called = replace(OTHER, traffic={0: Traffic(1, 4)})
+    assert usual_hint("f", code, called, is_here=False, communicates=True) == ""
 
 
 def test_what_was_defined_in_the_notebook_alone_is_reported_before_all_else():

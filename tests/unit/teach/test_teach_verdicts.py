@@ -10,6 +10,7 @@ from rankbook.errors import LessonError
 from rankbook.models.calls import Traffic
 from rankbook.teach import Exercise, Mistake, Target
 from rankbook.teach.trying import Tried
+from rankbook.teach.usual import UNWAITED
 from rankbook.teach.verdicts import verdict_on
 
 
@@ -50,6 +51,16 @@ def test_right_on_all_ranks_with_what_it_took():
     assert verdict.said == "Ranks 0-3 are right."
     assert verdict.reached == "On each rank 96 bytes, 12 calls."
     assert verdict.hint == ""
+
+
+def test_a_right_value_that_nothing_waited_for_is_not_right():
+    lucky = tried("right", "right", "right", "right")
+    for rank, calls in ((1, 1), (3, 2)):
+        lucky.said[rank]["notes"]["unwaited"] = calls
+    verdict = verdict_on(EXERCISE, lucky)
+    assert not verdict.ok
+    assert verdict.reached == "But ranks 1,3 never waited for 2 calls: that it went well is luck."
+    assert verdict.hint == UNWAITED
 
 
 def test_each_rank_is_spoken_of_and_the_mistake_of_one_gets_its_hint():
