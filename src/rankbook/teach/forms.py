@@ -220,7 +220,7 @@ class Choice(Form):
     def _read(self, value: Any) -> str | None:
         if isinstance(value, bool):
             value = "yes" if value else "no"
-        found = _same(str(value), self.options)
+        found = _same(re.sub(r"^\s*the\s+", "", str(value), flags=re.IGNORECASE), self.options)
         return found[0] if len(found) == 1 else None
 
     def agree(self, predicted: Any, truth: Any, tolerance: float) -> bool:

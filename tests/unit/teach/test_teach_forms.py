@@ -31,6 +31,7 @@ GOOD = [
     (Ranks(4), "0 1  3", [0, 1, 3]),
     (Ranks(4), [], []),
     (Choice(("tree", "ring")), "Tree ", "tree"),
+    (Choice(("tree", "ring")), "The tree", "tree"),
     (Choice(("yes", "no")), True, "yes"),
 ]
 

@@ -47,6 +47,24 @@ def _with_local_maxima(here: Here) -> Any:
     return scaled[here.rank] / sum(part.sum() for part in scaled)
 
 
+def _with_overwritten_largest(here: Here) -> Any:
+    """What comes of reducing the largest of the own numbers where it stands."""
+    parts = [_part(here, rank) for rank in range(here.world_size)]
+    largest = max(part.max() for part in parts)
+    for part in parts:
+        part[part.argmax()] = largest
+    return here.torch.softmax(here.torch.cat(parts), 0).chunk(here.world_size)[here.rank]
+
+
+def _not_divided(here: Here) -> Any:
+    parts = [_part(here, rank) for rank in range(here.world_size)]
+    return (parts[here.rank] - max(part.max() for part in parts)).exp()
+
+
+def _only_rank_0_is_right(seen: Seen) -> bool:
+    return not (seen.hang or seen.raised) and seen.right == {0}
+
+
 def _has_overflown(seen: Seen) -> bool:
     return any(notes.get("overflow") for notes in seen.notes.values())
 
@@ -109,6 +127,46 @@ SOFTMAX = Exercise(
             ),
             says="has the sum of all parts",
             gives=_with_summed_places,
+        ),
+        Mistake(
+            "not-divided",
+            "These are the exp(x - m), which do not add up to 1 yet. Divide them by their sum "
+            "over all ranks.",
+            _softmax_cell(
+                "m = x.max()", "dist.all_reduce(m, dist.ReduceOp.MAX)", "return (x - m).exp()"
+            ),
+            says="has not divided by the sum",
+            gives=_not_divided,
+        ),
+        Mistake(
+            "overwrites-the-largest",
+            "Python's max(x) is no copy, but the place in x where the largest number stands: "
+            "all_reduce wrote over it. x.max() makes a tensor of its own.",
+            _softmax_cell(
+                "m = max(x)",
+                "dist.all_reduce(m, dist.ReduceOp.MAX)",
+                "e = (x - m).exp()",
+                "s = e.sum()",
+                "dist.all_reduce(s)",
+                "return e / s",
+            ),
+            says="has another number in place of its largest",
+            gives=_with_overwritten_largest,
+        ),
+        Mistake(
+            "reduce",
+            "dist.reduce leaves its result on one rank only, and every rank has to divide by the "
+            "sum: all_reduce.",
+            _softmax_cell(
+                "m = x.max()",
+                "dist.all_reduce(m, dist.ReduceOp.MAX)",
+                "e = (x - m).exp()",
+                "s = e.sum()",
+                "dist.reduce(s, dst=0)",
+                "return e / s",
+            ),
+            says="has divided by another sum",
+            seen=_only_rank_0_is_right,
         ),
         Mistake(
             "overwrites-x",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rankbook.teach.definitions import Exercise, Mistake
+from rankbook.teach.definitions import Exercise, Mistake, Seen
 from rankbook.teach.lessons.ddp import shared
 
 __all__ = ["HOOKS"]
@@ -28,6 +28,15 @@ class HookedDDP(nn.Module):
 
     def finish(self):
 {body}"""
+
+
+def _is_changed_on_the_way(seen: Seen) -> bool:
+    """Whether all calls were as they should be, and the values are of no known kind."""
+    as_it_should = dict.fromkeys(("started", "during", "asynchronous", "waited"), shared.PARAMETERS)
+    return "other" in seen.findings.values() and all(
+        as_it_should.items() <= notes.items() and not notes["early"]
+        for notes in seen.notes.values()
+    )
 
 
 _ASYNC = "self.started.append((parameter, dist.all_reduce(parameter.grad, async_op=True)))"
@@ -99,6 +108,30 @@ HOOKS = Exercise(
             seen=lambda seen: any(
                 notes["waited"] < notes["asynchronous"] for notes in seen.notes.values()
             ),
+        ),
+        Mistake(
+            "divides-on-the-way",
+            "The gradients were changed while they were still on their way. Between the start of "
+            "an asynchronous call and its wait() its tensor is not yours: divide after wait().",
+            _hooked(
+                "handle = dist.all_reduce(parameter.grad, async_op=True); "
+                "parameter.grad /= world_size; self.started.append((parameter, handle))",
+                *_WAIT,
+            ),
+            says="has gradients that were changed on their way",
+            seen=_is_changed_on_the_way,
+        ),
+        Mistake(
+            "keeps-the-handles",
+            "The first step is right. In the second one finish() meets what the first has left in "
+            "the list, and divides by world_size once more. Empty the list at the end of finish().",
+            _hooked(
+                _ASYNC,
+                "for parameter, handle in self.started:",
+                "    handle.wait()",
+                "    parameter.grad /= world_size",
+            ),
+            seen=lambda seen: seen.missed == {"steps"},
         ),
         Mistake(
             "blocks",

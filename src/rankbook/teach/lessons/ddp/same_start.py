@@ -14,20 +14,29 @@ from rankbook.teach.lessons.ddp import shared
 __all__ = ["SAME_START"]
 
 
+_SEED = 100
+"""Of rank 0's model. A learner's own seed does not make it: it has to travel."""
+
+
+def _model(here: Here, rank: int) -> Any:
+    """The model with which a rank begins."""
+    return shared.new_model(here, _SEED + rank)
+
+
 def _try_start(here: Here) -> list[Any]:
-    model = shared.new_model(here, here.rank)
+    model = _model(here, here.rank)
     here.same_start(model)
     return shared.weights_of(model)
 
 
 def _mixed(here: Here) -> list[Any]:
     """The weights of rank 0, the biases of this rank."""
-    first, own = (shared.weights_of(shared.new_model(here, seed)) for seed in (0, here.rank))
+    first, own = (shared.weights_of(_model(here, rank)) for rank in (0, here.rank))
     return [a if a.dim() > 1 else b for a, b in zip(first, own, strict=True)]
 
 
 def _average_start(here: Here) -> list[Any]:
-    models = [shared.weights_of(shared.new_model(here, rank)) for rank in range(here.world_size)]
+    models = [shared.weights_of(_model(here, rank)) for rank in range(here.world_size)]
     return [sum(each) / here.world_size for each in zip(*models, strict=True)]
 
 
@@ -38,7 +47,7 @@ SAME_START = Exercise(
     title="The same start for all",
     needs=("same_start",),
     tries=_try_start,
-    right=lambda here: shared.weights_of(shared.new_model(here, 0)),
+    right=lambda here: shared.weights_of(_model(here, 0)),
     hints=(
         "Which collective gives to all ranks what one of them has?",
         "dist.broadcast writes into the tensor that it is given. Give it each parameter's data.",
@@ -66,7 +75,7 @@ SAME_START = Exercise(
                 "    dist.broadcast(parameter.detach().clone(), src=0)",
             ),
             says="still has its own weights",
-            gives=lambda here: shared.weights_of(shared.new_model(here, here.rank)),
+            gives=lambda here: shared.weights_of(_model(here, here.rank)),
         ),
         Mistake(
             "last-rank",
@@ -77,7 +86,7 @@ SAME_START = Exercise(
                 "    dist.broadcast(parameter.data, src=world_size - 1)",
             ),
             says="has the weights of the last rank",
-            gives=lambda here: shared.weights_of(shared.new_model(here, here.world_size - 1)),
+            gives=lambda here: shared.weights_of(_model(here, here.world_size - 1)),
         ),
         Mistake(
             "weights-only",

@@ -95,9 +95,28 @@ def trying(wrapper: str) -> Callable[[Here], list[Any]]:
             early=early,
             waited=len(watch.waited),
         )
-        return [parameter.grad for parameter in model.parameters()]
+        # Copies: what the first step left in a list may be changed by the second.
+        gradients = [each if each is None else each.clone() for each in _of(model)]
+        here.note(steps=1 + _is_right_again(here, ddp, gradients))
+        return gradients
 
     return tries
+
+
+def _is_right_again(here: Here, ddp: Any, gradients: list[Any]) -> bool:
+    """Whether a second step on the same batch has the same gradients as the first."""
+    ddp.zero_grad()
+    loss_of(here, ddp, here.rank).backward()
+    ddp.finish()
+    return all(
+        second is not None and here.torch.allclose(first, second, rtol=1e-4, atol=1e-6)
+        for first, second in zip(gradients, _of(ddp), strict=True)
+        if first is not None
+    )
+
+
+def _of(model: Any) -> list[Any]:
+    return [parameter.grad for parameter in model.parameters()]
 
 
 def targets(collectives: int) -> tuple[Target, ...]:
@@ -120,6 +139,7 @@ def targets(collectives: int) -> tuple[Target, ...]:
             tells=False,
         ),
         Target("early", "early", "of them waited for before its end", most=0, tells=False),
+        Target("steps", "steps", "of 2 steps right", most=2, least=2, tells=False),
         Target(
             "waited",
             "waited",
