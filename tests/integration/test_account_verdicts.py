@@ -66,6 +66,24 @@ def test_a_collective_in_a_thread_is_explained_and_freed(world):
     assert re.search(r"\(cell \d+ line 2: .*dist\.all_reduce\(x\)\)", verdict.summary)
 
 
+def test_the_line_of_a_call_in_compiled_code_is_named(world):
+    # The compiler is imported when it is first used, which takes seconds.
+    warm = "torch.compile(lambda x: x + 1, backend='eager')(x)"
+    world.session.run(warm).raise_for_error()
+    code = (
+        "import torch.distributed._functional_collectives as functional\n"
+        "def step(x):\n"
+        "    total = functional.all_reduce(x, 'sum', dist.group.WORLD)\n"
+        "    if rank == 0:\n"
+        "        total = functional.all_reduce(total, 'max', dist.group.WORLD)\n"
+        "    return total + 1\n"
+        "float(torch.compile(step, backend='eager')(x).sum())"
+    )
+    verdict = hung(world, code)
+    assert (verdict.kind, verdict.ranks) == ("missing_rank", (1,))
+    assert re.search(r"all_reduce #\d+, .* \(cell \d+ line 5: total = ", verdict.summary)
+
+
 def test_the_line_of_a_module_is_named_with_the_cells(world):
     verdict = hung(world, "y = 1\nif rank == 0: train.step()")
     assert (verdict.kind, verdict.ranks) == ("missing_rank", (1,))

@@ -55,6 +55,7 @@ TRACING = "pydevd_tracing.TracingFunctionHolder"
 C10D = "torch.distributed.distributed_c10d"
 C10D_IN_C = "torch._C._distributed_c10d"
 LIBRARY = "torch.library.Library"
+GRAPH = "torch.fx.GraphModule"
 FUNCTION = "_pytest.python.Function"
 AUTOGRAD = "torch._C._autograd"
 ASSERTIONS = "_pytest.assertion"
@@ -168,6 +169,8 @@ USES = [
     (TORCH_IN_C, "DispatchKeySet", "calls"),
     (TORCH, "_C", "calls"),
     (LIBRARY, "_destroy", "calls"),
+    (GRAPH, "_lineno_map", "calls"),
+    (GRAPH, "_prologue_start", "calls"),
     (OPERATOR, "_handle", "calls"),
     (OPERATOR, "_op", "calls"),
     (f"{OPERATOR}Packet", "_op", "calls"),

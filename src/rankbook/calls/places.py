@@ -6,11 +6,14 @@ import linecache
 import os
 import sys
 import sysconfig
+from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from types import CodeType, FrameType
 
 import torch
 
+from rankbook.calls import compiled
 from rankbook.cellnames import cell_of, is_cell
 from rankbook.models.calls import Place
 
@@ -22,6 +25,7 @@ __all__ = [
     "is_of_rankbook",
     "is_told_of",
     "line_of_call",
+    "lines_above",
     "place_of",
     "spot",
     "text_of",
@@ -48,11 +52,12 @@ _MACHINERY = tuple(
     for room in ("_dynamo", "_functorch", "_inductor", "_library", "_ops.py", f"fx{os.sep}")
 )
 """The parts of torch that run compiled code or call any operator: no user calls them."""
-_WRITTEN_BY_NOBODY = ("<eval_with_key", "<frozen ", "<string>")
+_WRITTEN_BY_NOBODY = ("<frozen ", "<string>")
 
-_OTHERS, _OF_TORCH, _BELOW, _AGENT, _CELL, _ENTRANCE = range(6)
-"""Kinds of files: the user's or a library's, torch's, one that is never named, the engine's agent,
-which runs all that a session asks for, a cell, and what calls a script or a test."""
+_OTHERS, _OF_TORCH, _BELOW, _GRAPH, _AGENT, _CELL, _ENTRANCE = range(7)
+"""Kinds of files: the user's or a library's, torch's, one that is never named, that of a compiled
+graph, the engine's agent, which runs all that a session asks for, a cell, and what calls a script
+or a test."""
 
 _HELPERS = {"wrapper", "inner", "<lambda>", "<genexpr>", "<listcomp>"}
 """torch functions that no one calls by name."""
@@ -85,7 +90,7 @@ class Spot:
 def place_of(code: CodeType, line: int) -> Place:
     """The place of a line of code."""
     cell = cell_of(code.co_filename)
-    scope = code.co_name
+    scope = compiled.scope(code.co_name)
     if scope.startswith("<"):  # a lambda, a comprehension: the function around it
         scope = getattr(code, "co_qualname", "").partition(".<locals>")[0]
         scope = "" if scope.startswith("<") else scope.rpartition(".")[2]
@@ -121,10 +126,30 @@ def spot(frame: FrameType | None) -> tuple[Spot | None, Spot | None, str]:
             return _spot(frame), None, function
         elif kind == _OTHERS:
             return _spot(frame), _cell_above(frame), function
+        elif kind == _GRAPH and (found := _of_persons(compiled.lines(frame))):
+            return *_in_graph(found, frame), function
         elif kind == _AGENT:
             break  # no user code called it: an engine joins or leaves a group
         frame = frame.f_back
     return None, None, function
+
+
+def lines_above(frame: FrameType | None) -> Iterator[compiled.Line]:
+    """The code of a frame and of those that called it, with its line; of compiled code its source.
+
+    What runs compiled code stands in no line of it, and is left out.
+    """
+    runs: CodeType | None = None
+    while frame is not None:
+        code = frame.f_code
+        if code.co_filename.startswith(compiled.GRAPH) and (found := compiled.lines(frame)):
+            yield from found
+            runs = found[-1][0]
+        elif runs is not None and _is_same(code, runs):
+            runs = None
+        else:
+            yield code, frame.f_lineno
+        frame = frame.f_back
 
 
 def is_entrance(filename: str) -> bool:
@@ -193,6 +218,28 @@ def _spot(frame: FrameType) -> Spot:
     return found
 
 
+def _of_persons(lines: tuple[compiled.Line, ...]) -> list[compiled.Line]:
+    """Those lines that are neither torch's nor Python's."""
+    return [each for each in lines if _kind(each[0].co_filename) in (_OTHERS, _CELL)]
+
+
+def _in_graph(found: list[compiled.Line], frame: FrameType) -> tuple[Spot, Spot | None]:
+    """The innermost of the lines that a graph was made of, and the cell's that led there."""
+    inner, *outer = (_spot_at(*each) for each in found)
+    if inner.place.is_cell:
+        return inner, None
+    return inner, next((each for each in outer if each.place.is_cell), _cell_above(frame))
+
+
+@lru_cache(maxsize=_MOST)
+def _spot_at(code: CodeType, line: int) -> Spot:
+    return Spot(code, line)
+
+
+def _is_same(code: CodeType, other: CodeType) -> bool:
+    return (code.co_filename, code.co_name) == (other.co_filename, other.co_name)
+
+
 def _cell_above(frame: FrameType) -> Spot | None:
     above, kinds = frame.f_back, _kinds
     for _ in range(_DEEPEST):
@@ -215,6 +262,8 @@ def _kind(filename: str) -> int:
         kind = _CELL
     elif filename in _ENTRANCES:
         kind = _ENTRANCE
+    elif filename.startswith(compiled.GRAPH):
+        kind = _GRAPH
     elif filename.startswith((_OURS, *_MACHINERY, *_WRITTEN_BY_NOBODY)):
         kind = _BELOW
     elif filename.startswith(_TORCH):

@@ -109,9 +109,8 @@ def position() -> Position:
     if in_store:
         innermost = polling
     walk = _Walk(innermost)
-    stack = ((each.f_code, each.f_lineno) for each, _ in traceback.walk_stack(innermost))
     return Position(
-        where(stack),
+        where(places.lines_above(innermost)),
         walk.call.f_code.co_name if walk.call else "",
         dict(walk.call.f_locals) if walk.call else {},
         in_torch=bool(awaits) or _TORCH in _below_threading(innermost).f_code.co_filename,
