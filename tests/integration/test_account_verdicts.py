@@ -66,6 +66,46 @@ def test_a_collective_in_a_thread_is_explained_and_freed(world):
     assert re.search(r"\(cell \d+ line 2: .*dist\.all_reduce\(x\)\)", verdict.summary)
 
 
+AWAITED = {
+    "a thread": ("if rank == 0: await asyncio.to_thread(dist.all_reduce, x)", 1),
+    "an executor": (
+        (
+            "loop = asyncio.get_running_loop()\n"
+            "if rank == 0: await loop.run_in_executor(None, lambda: dist.all_reduce(x))"
+        ),
+        2,
+    ),
+    "a task with a thread": (
+        (
+            "def work(): dist.all_reduce(x)\n"
+            "async def step(): await asyncio.to_thread(work)\n"
+            "if rank == 0: await asyncio.gather(step(), asyncio.Event().wait())"
+        ),
+        1,
+    ),
+}
+
+
+@pytest.mark.parametrize(("code", "line"), AWAITED.values(), ids=AWAITED)
+def test_a_cell_that_awaits_a_thread_in_a_collective_is_explained_and_freed(world, code, line):
+    world.session.run("import asyncio").raise_for_error()
+    verdict = hung(world, code)
+    assert (verdict.kind, verdict.ranks) == ("missing_rank", (1,))
+    assert re.search(rf"all_reduce #\d+.* \(cell \d+ line {line}: ", verdict.summary)
+    assert world.works()
+
+
+def test_a_cell_that_awaits_more_than_a_thread_in_a_collective_is_left_alone(world):
+    code = (
+        "import asyncio\nasync def later():\n    await asyncio.sleep(3)\n    dist.all_reduce(x)\n"
+        "if rank == 0: await asyncio.gather(asyncio.to_thread(dist.barrier, group), later())\n"
+        "else:\n    dist.all_reduce(x)\n    dist.barrier(group)"
+    )
+    world.session.run("group = dist.new_group()").raise_for_error()
+    result = world.session.run(code)
+    assert (result.ok, result.diagnosis) == (True, None)
+
+
 def test_the_line_of_a_call_in_compiled_code_is_named(world):
     # The compiler is imported when it is first used, which takes seconds.
     warm = "torch.compile(lambda x: x + 1, backend='eager')(x)"

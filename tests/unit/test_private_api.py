@@ -48,6 +48,8 @@ CONTROLLER = "ipyparallel.controller.app.IPController"
 COMM = "ipykernel.comm.comm.BaseComm"
 QUEUE = "zmq.devices.ThreadMonitoredQueue"
 ASYNCIO = "asyncio"
+HANDLE = "asyncio.Handle"
+LOOP = "asyncio.SelectorEventLoop"
 FORKSERVER = "multiprocessing.forkserver"
 PROCESSES = "multiprocessing.util"
 PDB = "pdb.Pdb"
@@ -138,6 +140,9 @@ USES = [
     (ASYNCIO, "_enter_task", "engine"),
     (ASYNCIO, "_leave_task", "engine"),
     (ASYNCIO, "_set_running_loop", "engine"),
+    (HANDLE, "_context", "engine"),
+    (LOOP, "_scheduled", "engine"),
+    (LOOP, "_selector", "engine"),
     (PROCESSES, "_finalizer_registry", "engine"),
     (FORKSERVER, "_forkserver", "engine"),
     (f"{FORKSERVER}._forkserver", "_forkserver_alive_fd", "engine"),
@@ -317,7 +322,15 @@ def find(dotted):
             return getattr(import_module(module), name)
 
 
-_PACKAGES = ("ipyparallel", "ipykernel", "IPython", "_pytest", "torch.", "multiprocessing.")
+_PACKAGES = (
+    "asyncio.",
+    "ipyparallel",
+    "ipykernel",
+    "IPython",
+    "_pytest",
+    "torch.",
+    "multiprocessing.",
+)
 
 
 def has(cls, name):

@@ -18,6 +18,7 @@ from rankbook.engine.group import defaults
 from rankbook.engine.group.group import Group
 from rankbook.engine.group.nccl import Streams
 from rankbook.engine.looking import lastcalls
+from rankbook.engine.looking.coroutines import Coroutine
 from rankbook.engine.looking.history import History
 from rankbook.engine.looking.look import Observer
 from rankbook.engine.looking.recorder import Recorder
@@ -67,7 +68,11 @@ class Engine:
         outsiders.has_children.append(lambda: bool(left.started()))
         outsiders.is_served_by_child.append(left.serves)
         self.observer = Observer(
-            self.ledger, Recorder(self.streams), self.group.silent_for, self.streams
+            self.ledger,
+            Recorder(self.streams),
+            self.group.silent_for,
+            self.streams,
+            Coroutine(lambda: self.runner.task, self.runner.capture.between.threads),
         )
         self.history = History(self.ledger, self.streams)
         self.kept: Keeper | None = None

@@ -10,11 +10,11 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 
 from rankbook.models.events import effort
 
-__all__ = ["Between", "lost_before"]
+__all__ = ["Between", "is_of_a_cell", "lost_before"]
 
 _MOST = 1_000_000
 """How much is kept, the latest: :func:`rankbook.models.events.effort`."""
@@ -24,6 +24,11 @@ _PIECE = 10_000
 
 _cell: ContextVar[str] = ContextVar("cell", default="")
 """The cell whose code runs here: tasks and callbacks that it makes keep this."""
+
+
+def is_of_a_cell(context: Context) -> bool:
+    """Whether a context is that of a cell's code, or of what it has left to the event loop."""
+    return bool(dict(context).get(_cell))
 
 
 def lost_before(characters: int) -> str:
@@ -58,11 +63,14 @@ class Between:
         with self._lock:
             self._others = set(threading.enumerate()) - self._cells.keys()
 
+    def threads(self) -> list[threading.Thread]:
+        """The threads that cells have begun."""
+        return [one for one in threading.enumerate() if one not in self._others]
+
     def ended(self, cell: str) -> None:
         """Note which threads go on from a cell that has just ended."""
         with self._lock:
-            running = [one for one in threading.enumerate() if one not in self._others]
-            self._cells = {one: self._cells.get(one, cell) for one in running}
+            self._cells = {one: self._cells.get(one, cell) for one in self.threads()}
             self._latest = cell
 
     def write(self, stream: str, text: str) -> bool:

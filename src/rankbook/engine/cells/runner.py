@@ -55,6 +55,7 @@ class Runner:
         failed_at: The line that raised it.
         cells: What the cells are called that were run, by their code, IPython's syntax replaced;
             the latest last, each once.
+        task: Runs the cell, if it awaits.
     """
 
     def __init__(self, kernel: Any, group: Group, last_words: LastWords) -> None:
@@ -75,6 +76,7 @@ class Runner:
         self.ran = self.last_error = self.failed_at = ""
         self.is_script = False
         self.cells: dict[str, str] = {}
+        self.task: asyncio.Task[Any] | None = None
 
     async def run(self, outbox: Outbox, cell: Run) -> CellOutcome:
         """Run one cell.
@@ -222,9 +224,12 @@ class Runner:
         async def awaiting() -> Any:  # a stack that is shown ends above this frame
             return await cell
 
-        task = self._variables.start(awaiting())
+        self.task = task = self._variables.start(awaiting())
         with interruptible(task, self._on_cancel):
-            return await task
+            try:
+                return await task
+            finally:
+                self.task = None
 
     def _on_cancel(self) -> None:
         # An interrupt cancels a cell that awaits; to a user it is an interrupt as well.

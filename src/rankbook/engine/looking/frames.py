@@ -24,6 +24,7 @@ __all__ = [
     "position",
     "stack",
     "user_threads",
+    "waits_for_thread",
 ]
 
 _TORCH = f"{os.sep}torch{os.sep}"
@@ -174,6 +175,15 @@ def user_threads() -> dict[int, bool]:
                 break
             frame = frame.f_back
     return found
+
+
+def waits_for_thread(thread: int) -> bool:
+    """Whether a thread waits for another one, or as an executor's for work, or has ended."""
+    frame = sys._current_frames().get(thread)
+    if frame is None:
+        return True
+    is_free = frame.f_code.co_filename.endswith(_EXECUTOR) and frame.f_code.co_name == _WORKER
+    return is_free or _waits_for_threads(frame)
 
 
 def line_of(thread: int) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from typing import NamedTuple
 
 from rankbook.calls import Ledger
 from rankbook.calls.blocking import FUTURE, OTHER_STORE, WORK
@@ -14,6 +15,7 @@ from rankbook.calls.waits import SOON
 from rankbook.engine.cells import left
 from rankbook.engine.group.nccl import OpenSince, Streams
 from rankbook.engine.looking import flight, frames
+from rankbook.engine.looking.coroutines import Coroutine
 from rankbook.engine.looking.frames import Position
 from rankbook.engine.looking.raised import Reasons
 from rankbook.engine.looking.recorder import Recorder
@@ -37,6 +39,18 @@ _LEFT_BEHIND = 1.0
 """Seconds after which a collective that an ended cell left on its stream may be stuck."""
 
 
+class _ThreadsWait(NamedTuple):
+    """The wait of threads for which the main thread waits."""
+
+    call: Collective
+    line: str
+    """Empty if unknown."""
+    still: float
+    """Seconds for which neither has moved."""
+    may_end: bool
+    """Whether more than these threads may wake the main thread."""
+
+
 class Observer:
     """Looks at this rank from the control thread.
 
@@ -50,6 +64,7 @@ class Observer:
         recorder: Recorder,
         silent_for: Callable[[str], float | None],
         streams: Streams,
+        coroutine: Coroutine | None = None,
     ) -> None:
         """Begin to look.
 
@@ -58,7 +73,9 @@ class Observer:
             recorder: torch's flight recorder.
             silent_for: See :meth:`rankbook.engine.group.sockets.GlooSockets.silent_for`.
             streams: The calls that NCCL has not completed.
+            coroutine: The cell that runs, if it awaits.
         """
+        self._coroutine = coroutine or Coroutine()
         self._ledger = ledger
         self._streams = streams
         self._recorder = recorder
@@ -138,17 +155,9 @@ class Observer:
         if asks is not None and asks.kind == POLL and doing:
             return self._asking(asks, at, cell, since_ns, closely=closely)
         waiting, recent = self._wait(at, stands, since_ns, closely=closely)
-        line, in_thread = at.line, False
-        # In the engine's own event loop a coroutine may wait for more than threads.
-        if waiting is None and (at.in_lock or at.in_loop) and stands.still >= _SETTLED:
-            waiting, its_line = self._wait_of_threads()
-            in_thread = waiting is not None
-        elif waiting is not None and at.awaits == FUTURE:
-            callback, its_line = self._wait_of_callback()
-            in_thread = callback is not None
-            waiting = callback or waiting
-        if in_thread:
-            line = its_line or line
+        line = at.line
+        if (its := self._wait_for_thread(at, stands, waiting)) is not None:
+            waiting, line = its.call, its.line or line
             recent = flight.called(self._ledger, since_ns) if closely else ()
         return Look(
             "waiting" if waiting else "running",
@@ -156,13 +165,13 @@ class Observer:
             cell,
             waiting,
             recent,
-            stands.still,
+            its.still if its else stands.still,
             stands.quiet,
             self._silent_for(waiting.group) if waiting and closely else None,
             since=(waiting.since or stands.here) if waiting else 0.0,
-            may_end=in_thread and not (at.in_lock or at.awaits == FUTURE),
-            in_thread=in_thread,
-            in_wait=self._in_work(at) if waiting and not in_thread else 0.0,
+            may_end=its is not None and its.may_end,
+            in_thread=its is not None,
+            in_wait=self._in_work(at) if waiting and its is None else 0.0,
         )
 
     def _main_wait(self) -> Wait | None:
@@ -205,29 +214,38 @@ class Observer:
         wait = self._main_wait() if at.awaits == WORK else None
         return time.time() - wait.began if wait is not None and wait.kind == WORK else 0.0
 
-    def _wait_of_threads(self) -> tuple[Collective | None, str]:
-        """The call in which a thread waits while the main thread waits for it, and its line.
-
-        None if some thread may go on.
-        """
+    def _wait_for_thread(
+        self, at: Position, stands: Standing, waiting: Collective | None
+    ) -> _ThreadsWait | None:
+        """What threads wait in while the main thread waits for them; None if it does not."""
+        if waiting is not None and at.awaits != FUTURE:
+            return None
+        if waiting is None and not (at.in_lock or at.in_loop):
+            return None
+        still = stands.still
         waits = {thread: wait for thread, wait in self._ledger.present_waits().items() if wait.call}
-        for thread, is_in_lock in frames.user_threads().items():
-            if thread not in waits and not is_in_lock:
-                return None, ""
-        return self._first(waits.values())
+        if waiting is not None:
+            called = self._ledger.waits.in_callbacks.copy()
+            return self._first({t: wait for t, wait in waits.items() if t in called}, still)
+        if not at.in_lock:  # the engine's own timers move the main thread now and then
+            latest = max((wait.began for wait in waits.values()), default=math.inf)
+            still = min(stands.here, time.time() - latest)
+        if still < _SETTLED or _may_go_on(waits):
+            return None
+        if at.in_lock:
+            return self._first(waits, still)
+        is_certain = self._coroutine.waits_for(waits)
+        return self._first(waits, still, self._coroutine.line(), may_end=not is_certain)
 
-    def _wait_of_callback(self) -> tuple[Collective | None, str]:
-        """The call for which a function waits that was given to a future, and its line."""
-        threads = self._ledger.waits.in_callbacks.copy()
-        waits = self._ledger.present_waits().items()
-        return self._first(wait for thread, wait in waits if thread in threads and wait.call)
-
-    def _first(self, waits: Iterable[Wait]) -> tuple[Collective | None, str]:
-        """The call of the wait that began first, which holds up the others, and its line."""
-        first = min(waits, key=lambda wait: wait.began, default=None)
-        if first is None:
-            return None, ""
-        return flight.waits_in(self._ledger, Position(), first, ()), frames.line_of(first.thread)
+    def _first(
+        self, waits: Mapping[int, Wait], still: float, line: str = "", *, may_end: bool = False
+    ) -> _ThreadsWait | None:
+        """The wait that began first, which holds up the others; the line if it has none itself."""
+        first = min(waits.values(), key=lambda wait: wait.began, default=None)
+        call = flight.waits_in(self._ledger, Position(), first, ()) if first is not None else None
+        if first is None or call is None:
+            return None
+        return _ThreadsWait(call, frames.line_of(first.thread) or line, still, may_end)
 
     def _on_stream(
         self, at: Position, still: float, doing: str, cell: int | None, since_ns: int
@@ -272,3 +290,11 @@ class Observer:
         waiting = flight.waits_in(self._ledger, at, wait, recent)
         self._known = now, waiting
         return waiting, recent if closely else ()
+
+
+def _may_go_on(waits: Collection[int]) -> bool:
+    """Whether a thread runs what a person wants, and is not among these nor waits for another."""
+    return any(
+        thread not in waits and not is_in_lock
+        for thread, is_in_lock in frames.user_threads().items()
+    )
