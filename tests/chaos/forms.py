@@ -267,7 +267,7 @@ else:
 """,
         "missing_rank",
         FIRST,
-        "destroyed",
+        "barrier",
         "pytorch/pytorch#78531 (comments)",
     ),
     _form(
@@ -485,5 +485,20 @@ dist.all_reduce(torch.ones(1), group=mesh.get_group("dp"))
         FIRST,
         "tp=2",
         ranks=4,
+    ),
+    _form(
+        "a branch of compiled code",
+        """
+import torch.distributed._functional_collectives as functional
+def step(x):
+    total = functional.all_reduce(x, "sum", dist.group.WORLD)
+    if rank == 0:
+        total = functional.all_reduce(total, "max", dist.group.WORLD)  # *
+    return total + 1
+float(torch.compile(step, backend="eager")(torch.ones(3)).sum())
+""",
+        "missing_rank",
+        BUT_FIRST,
+        "all_reduce",
     ),
 ]

@@ -102,6 +102,18 @@ for _ in range(5):
     late()
     assert compiled(torch.ones(4)) == step(torch.ones(4))
 """,
+    "a cell that awaits threads": """
+import asyncio
+group = dist.new_group(list(range(world_size)))
+async def beside():
+    await asyncio.sleep(chance.uniform(0, 3))
+    await asyncio.to_thread(dist.barrier, group)
+for _ in range(3):
+    task = asyncio.create_task(beside())
+    await asyncio.to_thread(late)
+    await asyncio.to_thread(dist.all_reduce, torch.ones(10))
+    await task
+""",
     "groups made late, and keys set late": """
 for step in range(3):
     late()
