@@ -220,9 +220,11 @@ def silent(words: Words, ranks: Collection[int], case: Case | None) -> str:
 
 def unclear(words: Words, waits: Mapping[int, Wait], stuck: Collection[int]) -> str:
     """Say who is stuck where no culprit can be named."""
-    subject, wait = sentence_start(words.ranks(stuck)), agree(stuck, "it waits", "they wait")
+    subject, they = sentence_start(words.ranks(stuck)), agree(stuck, "it", "they")
     items = words.waiting({rank: waits[rank].call for rank in stuck})
-    return f"{subject} cannot go on, but too little is known of what {wait} for: {items}."
+    cannot = "could not" if words.is_past else "cannot"
+    what = f"what {they} {words.verb('wait', stuck)} for"
+    return f"{subject} {cannot} go on, but too little is known of {what}: {items}."
 
 
 def running(words: Words, waits: Mapping[int, Wait], runners: Iterable[int]) -> str:

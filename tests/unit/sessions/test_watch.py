@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 from fakes import Clock, FakePool
+from looks import HANDLE, waits
 
 from rankbook.cluster.placement import place
 from rankbook.cluster.transport.channel import everyone
 from rankbook.errors import ClusterError
 from rankbook.models.requests import Run
 from rankbook.sessions.cells import watch as watching
-from rankbook.sessions.cells.watch import Watch
+from rankbook.sessions.cells.watch import Hang, Watch
 from rankbook.sessions.members import Members
 from rankbook.timing import Timing
 
@@ -275,3 +276,13 @@ def test_a_watch_drops_a_pending_look_after_ranks_were_freed(watch, pool, clock)
     later(clock, watch, 0.5)
     assert looked(pool) == 2
     assert watch.diagnosis.kind == "idle"
+
+
+def test_what_is_proven_is_told_also_where_too_little_is_known_of_it():
+    found = Hang({0: waits(HANDLE), 1: waits(HANDLE)}).diagnosis
+    assert (found.kind, found.proven) == ("unknown", True)
+    assert found.summary.startswith("Ranks 0-1 could not go on, but too little is known")
+
+
+def test_what_is_neither_proven_nor_wrong_is_not_told():
+    assert Hang({0: waits(HANDLE, quiet=0.5), 1: waits(HANDLE)}).diagnosis is None

@@ -38,7 +38,7 @@ class Hang:
     def diagnosis(self) -> Diagnosis | None:
         """Why it could not end, in the past tense; None if nothing was wrong with it."""
         found = diagnose(self.looks, past=True, mesh=self.mesh)
-        return found if found.kind not in _HARMLESS else None
+        return found if found.proven or found.kind not in _HARMLESS else None
 
     @property
     def interruption(self) -> str:
