@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import rankbook
-from rankbook.engine.operations import ROOMS as ROOMS_WITH_OPERATIONS
+from rankbook.engine import operations
 
 PACKAGE = "rankbook"
 SOURCE = Path(rankbook.__file__).parent
@@ -161,7 +161,7 @@ def test_above_members_no_room_of_sessions_handles_engines(module):
 
 def test_only_the_register_imports_modules_with_operations():
     """What an engine consists of knows of no request, so nothing goes in a circle."""
-    answering = set(ROOMS_WITH_OPERATIONS)
+    answering = {*operations.ROOMS, *operations.LATER}
     found = {
         (module, name)
         for module, path in MODULES.items()

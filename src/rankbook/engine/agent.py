@@ -11,7 +11,7 @@ import asyncio
 import inspect
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from rankbook.distributed import torch_build  # noqa: F401 - first: it refuses an unusable torch
@@ -20,7 +20,7 @@ from rankbook.engine.context import Engine
 from rankbook.engine.control import Control
 from rankbook.engine.host import freed
 from rankbook.engine.jobs import Job, raised, returned
-from rankbook.engine.operations import ASIDE, CONTROL, Operation, every_operation
+from rankbook.engine.operations import ASIDE, CONTROL, Operation, find
 from rankbook.errors import EngineError
 from rankbook.models import load
 
@@ -45,7 +45,7 @@ def install(kernel: Any) -> Agent:
     if agent is None:
         sys.setswitchinterval(_SWITCH_INTERVAL)
         freed.keep()
-        agent = Agent(Engine(kernel), Control(kernel), every_operation())
+        agent = Agent(Engine(kernel), Control(kernel), find)
         kernel._rankbook_agent = agent
     return agent
 
@@ -58,18 +58,18 @@ class Agent:
     """
 
     def __init__(
-        self, engine: Engine, control: Control, operations: Mapping[str, Operation]
+        self, engine: Engine, control: Control, find: Callable[[str], Operation | None]
     ) -> None:
         """Begin to answer; call on the main thread.
 
         Args:
             engine: The engine that the operations work on.
             control: The source of requests.
-            operations: The operations by name.
+            find: Returns the operation of a name, None for an unknown one.
         """
         self.engine = engine
         self._control = control
-        self._operations = operations
+        self._find = find
         self._main = asyncio.get_event_loop()
         self._turn = asyncio.Lock()
         control.listen(self._on_request)
@@ -77,7 +77,11 @@ class Agent:
     def _on_request(self, idents: list[bytes], message: dict[str, Any]) -> None:
         """Take a request; on the control thread."""
         job = Job(self.engine, self._control, idents, message)
-        operation = self._operations.get(job.name)
+        try:
+            operation = self._find(job.name)
+        except Exception as error:  # noqa: BLE001 - the session gets to know it
+            job.finish(raised(error))
+            return
         if operation is None:
             job.finish(raised(_unknown(job.name)))
         elif operation.on == CONTROL:

@@ -6,8 +6,9 @@ a value of JSON's types::
     @operation(LookAt, on=CONTROL)
     def look(job: Job, request: LookAt) -> Look: ...
 
-To add one, write its function in a new module and add that module to :data:`ROOMS`. Nothing else
-imports it: code that others use is in a separate module, which does not know jobs.
+To add one, write its function in a new module and add that module to :data:`ROOMS`, or to
+:data:`LATER` if few sessions use it. Nothing else imports it: code that others use is in a separate
+module, which does not know jobs.
 """
 
 from __future__ import annotations
@@ -26,17 +27,18 @@ if TYPE_CHECKING:
 __all__ = [
     "ASIDE",
     "CONTROL",
+    "LATER",
     "MAIN",
     "ROOMS",
     "Operation",
     "Repeated",
-    "every_operation",
+    "find",
     "operation",
+    "operations_in",
 ]
 
 ROOMS = (
     "rankbook.engine.cells.freeing",
-    "rankbook.engine.cells.profiling",
     "rankbook.engine.cells.running",
     "rankbook.engine.debugging.answering",
     "rankbook.engine.group.joining",
@@ -45,15 +47,21 @@ ROOMS = (
     "rankbook.engine.looking.reporting",
     "rankbook.engine.looking.standing",
     "rankbook.engine.looking.telling",
-    "rankbook.engine.values.comparing",
     "rankbook.engine.values.completing",
+    "rankbook.engine.values.values",
+)
+"""The modules in which operations are that every session needs: imported once, before the engines
+are forked."""
+
+LATER = (
+    "rankbook.engine.cells.profiling",
+    "rankbook.engine.values.comparing",
     "rankbook.engine.values.copying",
     "rankbook.engine.values.drawing",
     "rankbook.engine.values.exchanges",
     "rankbook.engine.values.inspecting",
-    "rankbook.engine.values.values",
 )
-"""The modules in which operations are."""
+"""The other ones. An engine imports them when it is first asked for one of their operations."""
 
 CONTROL = "control"
 """On the control thread, whatever the main thread does. It must not block: others wait."""
@@ -100,7 +108,12 @@ def operation(
 
 
 @cache
-def every_operation() -> dict[str, Operation]:
-    """Every operation, by its name on the wire; imports the rooms."""
-    found = [one for room in ROOMS for one in vars(import_module(room)).values()]
+def operations_in(rooms: Iterable[str]) -> dict[str, Operation]:
+    """The operations of these modules, by their names on the wire; imports the modules."""
+    found = [one for room in rooms for one in vars(import_module(room)).values()]
     return {one.request.op: one for one in found if isinstance(one, Operation)}
+
+
+def find(name: str) -> Operation | None:
+    """The operation of that name on the wire; None if there is none."""
+    return operations_in(ROOMS).get(name) or operations_in(LATER).get(name)

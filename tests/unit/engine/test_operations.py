@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 import threading
 import types
@@ -19,7 +20,16 @@ from rankbook.engine import operations
 from rankbook.engine.agent import Agent
 from rankbook.engine.cells import freeing
 from rankbook.engine.jobs import Job
-from rankbook.engine.operations import ASIDE, CONTROL, MAIN, every_operation, operation
+from rankbook.engine.operations import (
+    ASIDE,
+    CONTROL,
+    LATER,
+    MAIN,
+    ROOMS,
+    find,
+    operation,
+    operations_in,
+)
 from rankbook.errors import InputError
 from rankbook.models import Failure, load, requests
 from rankbook.models.requests import Free, Request, Run
@@ -83,7 +93,7 @@ class Asked:
     def __init__(self, *known):
         self.control, self.engine = Control(), Engine()
         self.asked = 0
-        self.agent = Agent(self.engine, self.control, {one.request.op: one for one in known})
+        self.agent = Agent(self.engine, self.control, {one.request.op: one for one in known}.get)
 
     def ask(self, op, buffers=(), **args):
         self.asked += 1
@@ -117,20 +127,41 @@ def refusal(answer):
 def test_every_request_has_one_operation():
     asked_for = {getattr(requests, name) for name in requests.__all__}
     asked_for = {one for one in asked_for if issubclass(one, Request)} - {Request}
-    known = every_operation()
+    known = operations_in((*ROOMS, *LATER))
     assert {one.request for one in known.values()} == asked_for
     assert all(name == one.request.op for name, one in known.items())
     assert {one.on for one in known.values()} == {ASIDE, CONTROL, MAIN}
 
 
-def test_an_operation_in_a_new_room_is_found(monkeypatch):
+def test_what_may_last_is_an_operation():
+    assert set(requests.LASTING) <= operations_in((*ROOMS, *LATER)).keys()
+
+
+@pytest.mark.parametrize("rooms", ["ROOMS", "LATER"])
+def test_an_operation_in_a_new_room_is_found(monkeypatch, rooms):
     attic = types.ModuleType("attic")
     attic.greet = operation(Greet, on=CONTROL)(lambda job, request: request.name)
     monkeypatch.setitem(sys.modules, "attic", attic)
-    monkeypatch.setattr(operations, "ROOMS", (*operations.ROOMS, "attic"))
-    found = every_operation.__wrapped__()
-    assert set(found) == {*every_operation(), "greet"}
-    assert found["greet"] is attic.greet
+    monkeypatch.setattr(operations, rooms, (*getattr(operations, rooms), "attic"))
+    assert find("greet") is attic.greet
+    assert find("run").request is requests.Run
+    assert find("welcome") is None
+
+
+def test_what_few_sessions_need_is_not_imported_at_the_start():
+    code = """if 1:
+        import sys
+        from rankbook.engine.starting import loading
+
+        loading.load()
+        from rankbook.engine.operations import LATER, find
+
+        print(set(LATER) & set(sys.modules), find("show").request.__name__)
+    """
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert ran.stdout == "set() Show\n"
 
 
 # -- the agent -------------------------------------------------------------------------------

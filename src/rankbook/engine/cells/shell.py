@@ -10,9 +10,15 @@ from typing import Any, NoReturn
 
 from rankbook.cellnames import in_text
 from rankbook.engine.cells import system
-from rankbook.engine.values import showing
+from rankbook.models import to_dict
 
 __all__ = ["prepare"]
+
+_DRAWN = (
+    ("torch.distributed.tensor", "DTensor"),
+    ("torch.distributed.device_mesh", "DeviceMesh"),
+)
+"""Modules and class names; importing these modules takes a second, and is mostly unneeded."""
 
 
 class _Exit(partial[NoReturn]):
@@ -32,7 +38,9 @@ def prepare(shell: Any) -> None:
         shell.user_ns["_exit_code"] = system.run(shell.var_expand(command, depth=1))
 
     shell.system = _system
-    showing.tell_in_results(shell)
+    formatter = shell.display_formatter.mimebundle_formatter
+    for module, name in _DRAWN:
+        formatter.for_type_by_name(module, name, _drawn)
     shell.set_hook("show_in_pager", _print_page, 0)
     shell.set_next_input = _print_input
     shell.user_ns["exit"] = shell.user_ns["quit"] = _Exit(sys.exit)
@@ -49,6 +57,14 @@ def _print_input(text: str, replace: bool = False) -> None:  # noqa: FBT001, FBT
     """Show what IPython would put into a cell: ``%load``, ``%recall``."""
     del replace
     sys.stdout.write(f"{text.rstrip()}\n")
+
+
+def _drawn(value: Any) -> dict[str, Any]:
+    """Describe a value of a cell so that it can be drawn."""
+    from rankbook.engine.values.showing import held
+    from rankbook.models.shown import MIME
+
+    return {MIME: to_dict(held(value))}
 
 
 def _print_page(_shell: Any, page: Any, *_args: Any, **_options: Any) -> None:

@@ -93,7 +93,7 @@ def _import_without_torch() -> None:
 def _import_with_torch() -> None:
     import rankbook.engine.app  # noqa: F401
     from rankbook import calls
-    from rankbook.engine.operations import every_operation
+    from rankbook.engine import operations
 
-    every_operation()
+    operations.operations_in(operations.ROOMS)
     calls.prepare()

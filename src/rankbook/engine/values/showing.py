@@ -19,10 +19,9 @@ from torch.distributed.device_mesh import DeviceMesh
 from rankbook.engine.values.diffing import digest_of, local_part
 from rankbook.engine.values.leaves import Opaque, leaves, written
 from rankbook.engine.values.meshes import described
-from rankbook.models import to_dict
-from rankbook.models.shown import MIME, Held, Part, Shard, Values
+from rankbook.models.shown import Held, Part, Shard, Values
 
-__all__ = ["held", "tell_in_results", "values_of"]
+__all__ = ["held", "values_of"]
 
 _PARTS = 8
 """How many tensors of a module, or of a list, are described."""
@@ -39,21 +38,8 @@ _POOLED = (16, 32)
 _READ = 64 * 1024 * 1024
 """The most bytes of a tensor whose numbers are read."""
 
-_DRAWN = (
-    ("torch.distributed.tensor", "DTensor"),
-    ("torch.distributed.device_mesh", "DeviceMesh"),
-)
-"""Modules and class names; importing these modules takes a second, and is mostly unneeded."""
-
 _SHORT = 60
 """How many characters of a plain value are shown."""
-
-
-def tell_in_results(shell: Any) -> None:
-    """Add a description for drawing to the value of a cell, if it is a DTensor or a device mesh."""
-    formatter = shell.display_formatter.mimebundle_formatter
-    for module, name in _DRAWN:
-        formatter.for_type_by_name(module, name, lambda value: {MIME: to_dict(held(value))})
 
 
 def held(value: Any) -> Held:
