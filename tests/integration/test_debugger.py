@@ -271,6 +271,14 @@ def test_looking_back_opens_the_users_frame_on_the_rank_that_failed_first(notebo
     assert prompts[0].startswith("[0-1] ")
 
 
+def test_looking_back_at_a_cell_of_which_nothing_ran_asks_for_nothing(notebook):
+    notebook.run("%%dist\nx = = 1")
+    assert notebook.run("%dist_debug")["status"] == "ok"
+    assert "SyntaxError: invalid syntax" in notebook.stdout
+    assert "there is no frame to look at" in notebook.stdout
+    assert works(notebook)
+
+
 def test_a_breakpoint_in_a_thread_and_in_a_hook_of_backward_stops_there(notebook):
     thread = (
         "%%dist\nimport threading\ndef work():\n    deep = 5\n    breakpoint()\n"

@@ -8,8 +8,10 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 from functools import partial
+from pathlib import Path
 
 import psutil
 import pytest
@@ -128,9 +130,11 @@ def test_a_shutdown_removes_the_files_of_its_session(ipython_dir):
     # The controller would write it again when the engines leave, which may be later.
     assert not list(ipython_dir.glob(f"*/log/engines{cluster}*"))
     assert len(files_of_last_calls(cluster)) == 2
+    assert list(Path(tempfile.gettempdir()).glob(f"rankbook-{cluster}-*"))
     session.shutdown()
     assert list(ipython_dir.glob(f"*/*/*{cluster}*")) == []
     assert files_of_last_calls(cluster) == []
+    assert list(Path(tempfile.gettempdir()).glob(f"rankbook-{cluster}-*")) == []
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="where engines end with what forked them")
@@ -217,6 +221,7 @@ def kill_kernel_and_see_all_end(manager, ipython_dir, *, busy):
         assert commands(alive) == []
         assert list(ipython_dir.glob(f"*/log/*{cluster}*")) == []
         assert files_of_last_calls(cluster) == []
+        assert list(Path(tempfile.gettempdir()).glob(f"rankbook-{cluster}-*")) == []
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)

@@ -13,7 +13,7 @@ from rankbook.cluster.launchers.base import Launcher
 from rankbook.cluster.transport.messages import Wire
 from rankbook.cluster.transport.wire import ClientWire
 from rankbook.display.cells.cell import LiveOutput
-from rankbook.engine.operations import ASIDE, CONTROL
+from rankbook.engine.operations import ASIDE, CONTROL, LATER, ROOMS, operations_in
 from rankbook.models import Collective, Failure, Look, load
 from rankbook.models.requests import Destroy, Free, LookAt, Run
 

@@ -16,11 +16,11 @@ from rankbook.errors import PromptError
 from rankbook.models import Diagnosis, to_dict
 from rankbook.models.benchmarks import Benchmark
 from rankbook.models.diffs import Diff
-from rankbook.models.events import Display, Result, Stream
+from rankbook.models.events import HELD, Display, Result, Stream
 from rankbook.models.exchanges import Exchanges
 from rankbook.models.meshes import NamedMesh
 from rankbook.models.profiles import Profile
-from rankbook.models.shown import MIME, Shown
+from rankbook.models.shown import Shown
 from rankbook.sessions.cells.results import CellResult
 
 __all__ = ["give_faces", "html_of_result", "text_of_result"]
@@ -120,7 +120,7 @@ def _printed(result: CellResult, *, with_drawn: bool = True) -> str:
                     output.event(rank, Stream(name, line))
     for rank, own in result.items():
         if own.held is not None and with_drawn:
-            output.event(rank, Result({MIME: to_dict(own.held)}))
+            output.event(rank, Result({HELD: to_dict(own.held)}))
         elif own.result_repr is not None and own.held is None:
             output.event(rank, Result({"text/plain": own.result_repr}))
         for display in own.displays if with_drawn else ():

@@ -10,7 +10,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeAlias
 
-__all__ = ["Asks", "Clear", "Display", "Event", "Result", "Stream", "effort", "from_row", "to_row"]
+__all__ = [
+    "HELD",
+    "Asks",
+    "Clear",
+    "Display",
+    "Event",
+    "Result",
+    "Stream",
+    "effort",
+    "from_row",
+    "to_row",
+]
+
+HELD = "application/vnd.rankbook.held+json"
+"""MIME type in a :class:`Result`: the rank's part of the value, a ``models.shown.Held``."""
 
 _LINE = 100
 """Characters that a notebook shows in the time that it takes to merge one line."""

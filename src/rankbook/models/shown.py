@@ -8,10 +8,7 @@ from dataclasses import dataclass, field
 from rankbook.models.meshes import HeldMesh, NamedMesh
 from rankbook.models.wire import Request
 
-__all__ = ["MIME", "Held", "Part", "Shard", "Show", "Shown", "Values"]
-
-MIME = "application/vnd.rankbook.held+json"
-"""MIME type in the result of a cell: the rank's part of the value, as in :class:`Held`."""
+__all__ = ["Held", "Part", "Shard", "Show", "Shown", "Values"]
 
 
 @dataclass(frozen=True)

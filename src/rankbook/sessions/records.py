@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from rankbook.models import Diagnosis
-from rankbook.models.benchmarks import Benchmark
 from rankbook.models.frames import Standing
-from rankbook.models.report import SavedRecording, SavedReport
-from rankbook.sessions import recording, reporting
 from rankbook.sessions.members import looks
 from rankbook.sessions.values import SessionValues
+
+# Methods import what few sessions use: the start must stay quick.
+if TYPE_CHECKING:
+    from rankbook.models.benchmarks import Benchmark
+    from rankbook.models.report import SavedRecording, SavedReport
 
 __all__ = ["SessionRecords"]
 
@@ -28,6 +31,8 @@ class SessionRecords(SessionValues):
         Raises:
             SessionError: There is no group.
         """
+        from rankbook.sessions import reporting
+
         self._turns.refuse_closed()
         hang = self.hang
         if hang is not None and hang.diagnosis is not None and not self.doing:
@@ -51,6 +56,8 @@ class SessionRecords(SessionValues):
         Raises:
             ReportError: It cannot be written there.
         """
+        from rankbook.sessions import reporting
+
         return reporting.save(self, path)
 
     def save_recording(self, folder: str | os.PathLike[str]) -> SavedRecording:
@@ -68,6 +75,8 @@ class SessionRecords(SessionValues):
         Raises:
             ReportError: It cannot be written there.
         """
+        from rankbook.sessions import recording
+
         return recording.save(self, folder)
 
     def bench(

@@ -8,18 +8,21 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rankbook.errors import InputError, RankbookError, SessionError
 from rankbook.ranks import label
 from rankbook.sessions.cells.cell import Cell
 from rankbook.sessions.cells.cells import Cells
-from rankbook.sessions.group import adopting, filling, stuck
-from rankbook.sessions.group.filling import Filled
+from rankbook.sessions.group import adopting, stuck
 from rankbook.sessions.group.group import Group
 from rankbook.sessions.group.repair import Event, Repair, Step
 from rankbook.sessions.members import Members, looks
 from rankbook.sessions.turns import Turns
 from rankbook.words import agree, in_words, sentence_start
+
+if TYPE_CHECKING:
+    from rankbook.sessions.group.filling import Filled
 
 __all__ = ["Renewal"]
 
@@ -110,6 +113,8 @@ class Renewal:
 
     def _fill(self, ranks: Collection[int], source: int, checkpoint: str) -> Filled:
         """Give new ranks what another one has."""
+        from rankbook.sessions.group import filling  # here: the start must stay quick
+
         filled = filling.fill(self._members, ranks, source, with_shards=bool(checkpoint))
         if checkpoint:
             filled = self._load(filled, checkpoint)

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import atexit
 import os
+from typing import TYPE_CHECKING
 
 from rankbook.cluster.pool import Pool
 from rankbook.errors import InputError
 from rankbook.interrupts import ignore_ctrl_c
-from rankbook.sessions.group.filling import Filled
 from rankbook.sessions.records import SessionRecords
 from rankbook.sessions.renewal import Renewal
 from rankbook.timing import Timing
+
+if TYPE_CHECKING:
+    from rankbook.sessions.group.filling import Filled
 
 __all__ = ["Session"]
 

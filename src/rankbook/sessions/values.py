@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rankbook import values
-from rankbook.models.diffs import Diff
-from rankbook.models.exchanges import Exchanges
-from rankbook.models.meshes import NamedMesh
-from rankbook.models.shown import Shown
 from rankbook.sessions.cells.cell import Cell
 from rankbook.sessions.code import SessionCode
 from rankbook.sessions.group import stuck
 from rankbook.sessions.group.repair import Event
-from rankbook.sessions.members import diffs, exchanges, meshes, showing
 from rankbook.sessions.members import values as member_values
+
+# Methods import what few sessions use: the start must stay quick.
+if TYPE_CHECKING:
+    from rankbook.models.diffs import Diff
+    from rankbook.models.exchanges import Exchanges
+    from rankbook.models.meshes import NamedMesh
+    from rankbook.models.shown import Shown
 
 __all__ = ["SessionValues"]
 
@@ -66,6 +68,8 @@ class SessionValues(SessionCode):
         Raises:
             InputError: It cannot be evaluated on any of them.
         """
+        from rankbook.sessions.members import diffs
+
         chosen = self.select(ranks)
         with self._evaluating(f"comparing {expression}"):
             return diffs.diff(self.members.ranks(chosen), expression, self.members.named_mesh)
@@ -101,6 +105,8 @@ class SessionValues(SessionCode):
         Raises:
             InputError: No rank that answers has such a value.
         """
+        from rankbook.sessions.members import showing
+
         party = self.members.living().only(self._to_look_at(ranks))
         return showing.shown(party, expression, self.members.named_mesh)
 
@@ -125,6 +131,8 @@ class SessionValues(SessionCode):
         Raises:
             InputError: Nothing was kept.
         """
+        from rankbook.sessions.members import exchanges
+
         party = self.members.living().only(self._to_look_at(ranks))
         return exchanges.exchanges(party, self.members.named_mesh)
 
@@ -146,6 +154,8 @@ class SessionValues(SessionCode):
             InputError: The product of the sizes is not the world size, or the name is taken.
             RankError: It could not be made.
         """
+        from rankbook.sessions.members import meshes
+
         chosen = self.select("all")
         size = len(chosen)
         sizes = meshes.check(dims, size) if dims else {}

@@ -11,7 +11,7 @@ from rankbook.models import CellSpan, Diagnosis, GroupInfo, Look, Snapshot
 from rankbook.sessions.cells.cells import Cells
 from rankbook.sessions.cells.watch import Hang
 from rankbook.sessions.changes import Changes
-from rankbook.sessions.group import carried, filling
+from rankbook.sessions.group import carried
 from rankbook.sessions.group.group import Group
 from rankbook.sessions.group.repair import Repair
 from rankbook.sessions.members import Members, looks
@@ -101,6 +101,8 @@ class SessionView:
     @property
     def lacking(self) -> str:
         """What new ranks lack and the others hold, in a sentence; empty if nothing."""
+        from rankbook.sessions.group import filling  # here: the start must stay quick
+
         new = [rank for rank, info in self._group.infos.items() if info.is_new]
         return filling.lacking(self.members, new) if new else ""
 

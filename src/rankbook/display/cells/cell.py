@@ -12,9 +12,9 @@ from rankbook.display.cells.lines import Item, Merged, Merger
 from rankbook.display.cells.page import Named, Page
 from rankbook.display.text import alike, is_notice, overwrite, prefixed
 from rankbook.models import Diagnosis, load
-from rankbook.models.events import Clear, Display, Event, Result, Stream, from_row, to_row
+from rankbook.models.events import HELD, Clear, Display, Event, Result, Stream, from_row, to_row
 from rankbook.models.meshes import NamedMesh
-from rankbook.models.shown import MIME, Held, Shown
+from rankbook.models.shown import Held, Shown
 
 __all__ = ["LiveOutput"]
 
@@ -165,7 +165,7 @@ class LiveOutput:
 
     def _show_drawn(self) -> None:
         """Show the values that are drawn, each rank's part in one picture."""
-        held = {r: value.data[MIME] for r, value in self._results.items() if MIME in value.data}
+        held = {r: value.data[HELD] for r, value in self._results.items() if HELD in value.data}
         if held:
             by_rank = {rank: load(Held, told) for rank, told in sorted(held.items())}
             value = Shown("", by_rank, mesh=self._mesh)

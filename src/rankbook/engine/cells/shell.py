@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from rankbook.cellnames import in_text
 from rankbook.engine.cells import system
 from rankbook.models import to_dict
+from rankbook.models.events import HELD
 
 __all__ = ["prepare"]
 
@@ -62,9 +63,8 @@ def _print_input(text: str, replace: bool = False) -> None:  # noqa: FBT001, FBT
 def _drawn(value: Any) -> dict[str, Any]:
     """Describe a value of a cell so that it can be drawn."""
     from rankbook.engine.values.showing import held
-    from rankbook.models.shown import MIME
 
-    return {MIME: to_dict(held(value))}
+    return {HELD: to_dict(held(value))}
 
 
 def _print_page(_shell: Any, page: Any, *_args: Any, **_options: Any) -> None:

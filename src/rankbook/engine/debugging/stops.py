@@ -22,6 +22,7 @@ from rankbook.engine.debugging.chains import error_line
 from rankbook.engine.debugging.debugger import RankDebugger
 from rankbook.engine.debugging.prompt import Prompt
 from rankbook.engine.imports import when_imported
+from rankbook.engine.looking.traces import passes_user_code
 
 __all__ = ["Stops"]
 
@@ -79,6 +80,9 @@ class Stops:
             print("No cell has failed here.")
             return
         print(error_line(error))
+        if not passes_user_code(error.__traceback__):  # a SyntaxError, for example
+            print("No line of the cell had run: there is no frame to look at.")
+            return
         self.look_back(error.__traceback__, error)
 
     def look_back_at_last(self) -> None:

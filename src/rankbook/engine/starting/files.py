@@ -72,6 +72,8 @@ def remove_all() -> None:
     cluster, profile = os.environ.get("IPP_CLUSTER_ID"), os.environ.get("IPP_PROFILE_DIR")
     if cluster:
         lastcalls.remove(cluster)
+        for path in Path(tempfile.gettempdir()).glob(f"rankbook-{cluster}-*"):
+            shutil.rmtree(path, ignore_errors=True)
     if cluster and profile:
         for path in Path(profile).glob(f"*/*{cluster}*"):
             with suppress(OSError):

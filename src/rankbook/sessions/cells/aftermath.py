@@ -11,7 +11,7 @@ from rankbook.interrupts import ignore_ctrl_c
 from rankbook.models import Diagnosis, Failure, Look
 from rankbook.sessions.cells.comparing import verdict_on
 from rankbook.sessions.cells.results import CellResult, RankResult
-from rankbook.sessions.group import carried, filling
+from rankbook.sessions.group import carried
 from rankbook.sessions.group import stuck as stuck_ranks
 from rankbook.sessions.group.group import Group
 from rankbook.sessions.group.repair import Event, Repair
@@ -127,6 +127,8 @@ class Aftermath:
 
     def _what_is_gone(self) -> str:
         """What dead ranks held, judging by other ranks, and what to type to restore it."""
+        from rankbook.sessions.group import filling  # here: the start must stay quick
+
         dead = self._members.dead
         names = filling.held_by_others(self._members, dead)
         if not names:

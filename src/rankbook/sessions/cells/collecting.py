@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from rankbook.errors import PromptError
 from rankbook.models import CellOutcome, Diagnosis, Failure, events, load
 from rankbook.models.calls import LastOutput
 from rankbook.models.requests import RemoteError
-from rankbook.models.shown import MIME, Held
 from rankbook.sessions.cells.results import CellResult, RankResult
+
+if TYPE_CHECKING:
+    from rankbook.models.shown import Held
 
 __all__ = ["CellOutput", "Collector"]
 
@@ -80,8 +82,10 @@ class Collector:
             self._streams[rank][body.name].append(body.text)
         elif isinstance(body, events.Result):
             self._values[rank] = body.data.get("text/plain", "")
-            if MIME in body.data:
-                self._held[rank] = load(Held, body.data[MIME])
+            if events.HELD in body.data:
+                from rankbook.models.shown import Held
+
+                self._held[rank] = load(Held, body.data[events.HELD])
         elif isinstance(body, events.Display):
             self._keep(self._displays[rank], body)
         elif isinstance(body, events.Clear):

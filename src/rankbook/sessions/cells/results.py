@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from rankbook.diagnosis import rows
 from rankbook.errors import HangError, RankError
@@ -11,10 +12,12 @@ from rankbook.models import Diagnosis, Failure
 from rankbook.models.calls import Traffic
 from rankbook.models.events import Display
 from rankbook.models.meshes import NamedMesh
-from rankbook.models.profiles import Profile
-from rankbook.models.shown import Held
 from rankbook.sessions.cells.failures import first_cause, group_failures, tracebacks
 from rankbook.words import in_words
+
+if TYPE_CHECKING:
+    from rankbook.models.profiles import Profile
+    from rankbook.models.shown import Held
 
 __all__ = ["CellResult", "RankResult"]
 

@@ -10,7 +10,6 @@ from rankbook.cluster.placement import Placement, check_backend, check_numbers, 
 from rankbook.errors import RankbookError
 from rankbook.models import GroupInfo
 from rankbook.models.requests import Destroy, LookAt
-from rankbook.sessions.group import filling
 from rankbook.sessions.group.adopting import adopt
 from rankbook.sessions.group.forming import Terms, form
 from rankbook.sessions.group.meeting import MeetingPlace
@@ -39,7 +38,7 @@ class Group:
         self.share_gpus = False
         self.members = members
         self._asked: str | None = None
-        self._meeting = MeetingPlace()
+        self._meeting = MeetingPlace(members.cluster_id)
 
     @property
     def number(self) -> int:
@@ -136,6 +135,8 @@ class Group:
         Raises:
             RankbookError: A rank did not say what it holds.
         """
+        from rankbook.sessions.group import filling  # here: the start must stay quick
+
         found = filling.settle(self.members)
         lacking = {rank for settled in found.values() for rank in settled.lacking}
         for rank, settled in found.items():

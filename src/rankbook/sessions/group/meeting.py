@@ -25,8 +25,10 @@ class MeetingPlace:
     the first one that all the others can connect to.
     """
 
-    def __init__(self) -> None:
-        self._folder = tempfile.mkdtemp(prefix="rankbook-")
+    def __init__(self, cluster_id: str) -> None:
+        # The process that forks engines removes it, by this name, when the kernel was killed.
+        self._prefix = f"rankbook-{cluster_id}-"
+        self._folder = tempfile.mkdtemp(prefix=self._prefix)
         self._is_left = False
 
     def open(self, members: Members, placement: Placement, generation: int) -> tuple[str, str]:
@@ -40,7 +42,7 @@ class MeetingPlace:
         """
         if not Path(self._folder).is_dir():
             # Another session on these engines removes the folder when they leave our group.
-            self._folder = tempfile.mkdtemp(prefix="rankbook-")
+            self._folder = tempfile.mkdtemp(prefix=self._prefix)
         if placement.is_local:
             return f"file://{self._file(generation)}", LOOPBACK
         _refuse_silent(members, placement)

@@ -36,6 +36,11 @@ class Engines:
         pool.on_end = self._has_ended
 
     @property
+    def cluster_id(self) -> str:
+        """The cluster's name, part of the names of its files."""
+        return self._pool.cluster_id
+
+    @property
     def is_owned(self) -> bool:
         """Whether this session started the engines, and so must end them."""
         return self._pool.is_owned
