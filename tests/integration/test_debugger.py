@@ -272,7 +272,7 @@ def test_looking_back_opens_the_users_frame_on_the_rank_that_failed_first(notebo
 
 
 def test_looking_back_at_a_cell_of_which_nothing_ran_asks_for_nothing(notebook):
-    notebook.run("%%dist\nx = = 1")
+    notebook.run("import rankbook; rankbook.session().run('x = = 1')")
     assert notebook.run("%dist_debug")["status"] == "ok"
     assert "SyntaxError: invalid syntax" in notebook.stdout
     assert "there is no frame to look at" in notebook.stdout
