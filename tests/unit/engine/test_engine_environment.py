@@ -132,9 +132,9 @@ def test_the_threads_are_those_of_the_main_thread_from_any_thread(keeps_threads)
 
 
 def test_no_thread_is_left_behind():
-    before = threading.active_count()
     say()
-    assert threading.active_count() == before
+    # By name: threads of torch and of other tests come and go beside it.
+    assert not [one for one in threading.enumerate() if one.name.startswith("rankbook-threads")]
 
 
 def test_variables_that_matter_are_reported_and_secrets_masked(monkeypatch):
