@@ -26,8 +26,9 @@ class MeetingPlace:
     """
 
     def __init__(self, cluster_id: str) -> None:
-        # The process that forks engines removes it, by this name, when the kernel was killed.
-        self._prefix = f"rankbook-{cluster_id}-"
+        # The process that forks engines removes it, by this name, when the kernel was killed. A
+        # cluster that was joined by its connection file has the file's path for a name.
+        self._prefix = f"rankbook-{Path(cluster_id).name}-"
         self._folder = tempfile.mkdtemp(prefix=self._prefix)
         self._is_left = False
 
