@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from typing import Any
 
+from torch._C import Future
+from torch._C import _distributed_c10d as c10d
+
 from rankbook.calls.records import Record, handle_of, is_open
 
 __all__ = ["Handles"]
@@ -18,6 +21,9 @@ _AT_ONCE = 16
 _MANY, _OLD = 8, 5_000_000
 """How many handles, or how many ns after the last check, let the next call check them: one by one,
 between the kernels of a training step, each check would cost three times as much."""
+
+_GET_FUTURE, _VALUE = vars(c10d.Work)["get_future"], vars(Future)["value"]
+"""torch's own functions, which the account replaces by others that report waits."""
 
 
 class Handles:
@@ -122,7 +128,7 @@ class Handles:
             if work is not None and not work.is_completed():
                 self.held.append(record)
             elif work is not None:
-                found.append((record, not work.is_success()))
+                found.append((record, _has_failed(work)))
                 self.leave(work, record)
         return found
 
@@ -152,3 +158,19 @@ class Handles:
                 records.pop(key, None)
         while len(records) >= _KEPT:  # none of them was waited for
             records.pop(next(iter(records)), None)
+
+
+def _has_failed(work: Any) -> bool:
+    """Whether a call that is done failed; False for one without a future: a send, a recv.
+
+    (``is_success`` and ``exception`` of a handle write to stderr that they are deprecated.)
+    """
+    try:
+        future = _GET_FUTURE(work)
+    except Exception:  # noqa: BLE001 - of a person's own subclass, too
+        return False
+    try:
+        _VALUE(future)
+    except Exception:  # noqa: BLE001 - whatever ended the call
+        return True
+    return False
