@@ -27,8 +27,9 @@ def cells_of(guide):
 
 
 @pytest.fixture(scope="module")
-def notebook(ipython_dir):
+def notebook(ipython_dir, tmp_path_factory):
     with notebook_with_magics() as notebook:
+        notebook.run(f"%cd {tmp_path_factory.mktemp('guides')}")  # guides write files
         notebook.run("%dist_init gloo -n 4 --no-dashboard")
         yield notebook
         notebook.run("%dist_shutdown")
