@@ -322,8 +322,8 @@ with tempfile.TemporaryDirectory() as folder:
         "a function that one rank compiles and calls",
         "pytorch/pytorch#126846",
         """
-def step(x):  # *
-    dist.all_reduce(x)
+def step(x):
+    dist.all_reduce(x)  # *
     return x * 2
 step = torch.compile(step, backend="eager")
 if rank == 0:
