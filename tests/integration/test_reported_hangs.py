@@ -23,19 +23,15 @@ EVERYTHING = [(its, way) for way in WAYS for its in HANGS]
 
 
 @pytest.fixture(scope="module")
-def two():
-    yield from _world(2)
-
-
-@pytest.fixture(scope="module")
-def four():
-    yield from _world(4)
-
-
-def _world(n):
-    world = World(n, seed=1)
+def world(request):
+    """One of so many ranks; the one before has been closed."""
+    world = World(request.param, seed=1)
     yield world
     world.close()
+
+
+def on(ranks):
+    return pytest.mark.parametrize("world", [ranks], indirect=True, ids=lambda n: f"{n} ranks")
 
 
 def told(hangs):
@@ -55,20 +51,23 @@ def explained_and_freed(world, its, way, folder):
     assert world.is_as_it_was()
 
 
+@on(2)
 @pytest.mark.parametrize(("its", "way"), **told(DRAWN))
-def test_a_reported_hang_drawn_for_today_is_explained_and_freed(two, its, way, tmp_path):
-    explained_and_freed(two, its, way, tmp_path)
+def test_a_reported_hang_drawn_for_today_is_explained_and_freed(world, its, way, tmp_path):
+    explained_and_freed(world, its, way, tmp_path)
 
 
 @pytest.mark.slow
+@on(4)
 @pytest.mark.parametrize(("its", "way"), **told(EVERYTHING))
-def test_a_reported_hang_is_explained_and_freed_on_four_ranks(four, its, way, tmp_path):
-    explained_and_freed(four, its, way, tmp_path)
+def test_a_reported_hang_is_explained_and_freed_on_four_ranks(world, its, way, tmp_path):
+    explained_and_freed(world, its, way, tmp_path)
 
 
 @pytest.mark.slow
+@on(2)
 @pytest.mark.parametrize(
     ("its", "way"), **told([pair for pair in EVERYTHING if pair[0].ranks <= 2])
 )
-def test_a_reported_hang_is_explained_and_freed_on_two_ranks(two, its, way, tmp_path):
-    explained_and_freed(two, its, way, tmp_path)
+def test_a_reported_hang_is_explained_and_freed_on_two_ranks(world, its, way, tmp_path):
+    explained_and_freed(world, its, way, tmp_path)
