@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from typing import Any
 
+import torch.distributed.distributed_c10d as c10d
 from torch._C import Future
-from torch._C import _distributed_c10d as c10d
 
 from rankbook.calls.records import Record, handle_of, is_open
 
