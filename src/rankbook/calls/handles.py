@@ -123,7 +123,10 @@ class Handles:
         """Drop held handles whose calls are done; return those calls, and whether each failed."""
         found = []
         for _ in range(min(len(self.held), _AT_ONCE)):
-            record = self.held.popleft()
+            try:
+                record = self.held.popleft()
+            except IndexError:  # other threads have dropped those that they waited for
+                break
             work = record.work
             if work is not None and not work.is_completed():
                 self.held.append(record)
