@@ -10,7 +10,6 @@ import torch
 import torch.distributed as dist
 import torch.distributed._functional_collectives as functional
 
-from rankbook import calls
 from rankbook.calls import compiled, places
 from rankbook.calls.compiled import scope
 from rankbook.cellnames import file_of
@@ -32,15 +31,9 @@ def broken(x):
 """
 
 
-@pytest.fixture
-def ledger():
-    """An account that is told of everything, in a group of one rank."""
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
-    ledger = calls.Ledger()
-    calls.install(ledger)
-    yield ledger
-    calls.remove()
-    dist.destroy_process_group()
+@pytest.fixture(autouse=True)
+def _compiler():
+    yield
     torch._dynamo.reset()
 
 

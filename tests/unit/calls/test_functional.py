@@ -14,17 +14,6 @@ from rankbook import calls
 OPS = torch.ops._c10d_functional
 
 
-@pytest.fixture
-def ledger():
-    """An account that is told of everything, in a group of one rank."""
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
-    ledger = calls.Ledger()
-    calls.install(ledger)
-    yield ledger
-    calls.remove()
-    dist.destroy_process_group()
-
-
 def reduced(tensor):
     return functional.wait_tensor(functional.all_reduce(tensor, "sum", dist.group.WORLD))
 
