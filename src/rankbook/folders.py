@@ -1,4 +1,4 @@
-"""The working directory, which may be gone; folders whose disk is full."""
+"""The working directory, which may be gone; temporary folders; folders whose disk is full."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["free_space", "here", "where_full"]
+__all__ = ["begin_of", "free_space", "here", "where_full"]
 
 _LITTLE = 2**18
 """Bytes, far more than our files need; with less space, a write may have failed."""
@@ -21,6 +21,15 @@ def here() -> str:
     with suppress(OSError):
         return str(Path.cwd())
     return ""
+
+
+def begin_of(cluster_id: str) -> str:
+    """How the names of a cluster's temporary folders begin.
+
+    Args:
+        cluster_id: Of a cluster that was joined by its connection file it is the file's path.
+    """
+    return f"rankbook-{Path(cluster_id).name}-"
 
 
 def free_space(path: str | Path) -> int:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from rankbook import lastcalls
+from rankbook import folders, lastcalls
 
 __all__ = [
     "OWN",
@@ -72,7 +72,7 @@ def remove_all() -> None:
     cluster, profile = os.environ.get("IPP_CLUSTER_ID"), os.environ.get("IPP_PROFILE_DIR")
     if cluster:
         lastcalls.remove(cluster)
-        for path in Path(tempfile.gettempdir()).glob(f"rankbook-{cluster}-*"):
+        for path in Path(tempfile.gettempdir()).glob(f"{folders.begin_of(cluster)}*"):
             shutil.rmtree(path, ignore_errors=True)
     if cluster and profile:
         for path in Path(profile).glob(f"*/*{cluster}*"):

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from rankbook import folders
 from rankbook.cluster.placement import LOOPBACK, Placement
 from rankbook.errors import ClusterError
 from rankbook.models.requests import HostStore, LookAt, Reach
@@ -26,9 +27,8 @@ class MeetingPlace:
     """
 
     def __init__(self, cluster_id: str) -> None:
-        # The process that forks engines removes it, by this name, when the kernel was killed. A
-        # cluster that was joined by its connection file has the file's path for a name.
-        self._prefix = f"rankbook-{Path(cluster_id).name}-"
+        # The process that forks engines removes it, by this name, when the kernel was killed.
+        self._prefix = folders.begin_of(cluster_id)
         self._folder = tempfile.mkdtemp(prefix=self._prefix)
         self._is_left = False
 
