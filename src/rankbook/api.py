@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import math
 import socket
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -138,7 +139,7 @@ def start(  # noqa: PLR0913 - all are keywords, and most are rarely given
         if hours:
             new.members.keep(hours, count)
 
-    return _session_on(lambda: start_pool(make, count, _import_session), form)
+    return _session_on(lambda: start_pool(make, count, _import_meanwhile), form)
 
 
 def preview(  # noqa: PLR0913 - the arguments of start
@@ -245,8 +246,16 @@ def _refuse_far_options(python: str | None, address: str | None) -> None:
             raise InputError(f"{name} is for ranks on other hosts: add slurm, ssh or mpi.")
 
 
-def _import_session() -> None:
-    import rankbook.notebook  # noqa: F401
+def _import_meanwhile() -> None:
+    """Import what this process needs once the engines are there: they take a second or two."""
+    import rankbook.notebook
+    import rankbook.sessions.group.filling
+
+    if "ipykernel" in sys.modules:
+        import rankbook.display.cells.background
+        import rankbook.display.cells.cell
+        import rankbook.display.cells.screens
+        import rankbook.widgets  # noqa: F401
 
 
 def _session_on(make_pool: Callable[[], Pool], form: Callable[[Session], None]) -> Session:

@@ -30,6 +30,20 @@ def test_what_every_engine_imports_is_imported_once_before_they_are_forked(two):
     assert [name for name in here if name not in once] == []
 
 
+def test_a_rank_imports_what_starts_clusters_when_a_cell_asks_for_it(two):
+    code = (
+        "import sys\n"
+        "before = 'ipyparallel.cluster' in sys.modules\n"
+        "import ipyparallel as ipp\n"
+        "from ipyparallel import ClusterManager\n"
+        "print(before, ipp.Cluster.__name__, ClusterManager.__name__, ipp.cluster.__name__)\n"
+        "ipp.nothing"
+    )
+    result = two.run(code)[0]
+    assert result.stdout == "False Cluster ClusterManager ipyparallel.cluster\n"
+    assert "module 'ipyparallel' has no attribute 'nothing'" in str(result.error)
+
+
 def test_ranks_report_what_they_run_with_and_differences_are_marked(two):
     found = told(two)
     assert set(found) == {0, 1}

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 from argparse import Namespace
-from importlib import import_module
-from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import line_magic, magics_class
@@ -101,9 +99,6 @@ class GroupMagics(RankMagics):
         if args.dry_run:
             print(api.preview(args.backend, args.n, gpus=args.gpus, **_where(args)))
             return
-        if not args.no_dashboard:
-            # It takes a while to import, and so do the engines to start: both at once.
-            Thread(target=_import_for_widgets, daemon=True).start()
         session = api.session()
         if session is None:
             if not args.cluster_id:
@@ -206,12 +201,6 @@ class GroupMagics(RankMagics):
         """
         parse(self.dist_shutdown, line)
         self.session().shutdown()
-
-
-def _import_for_widgets() -> None:
-    # None of rankbook's: of a package that two threads import at once, each may get a part.
-    for name in ("anywidget", "numpy"):
-        import_module(name)
 
 
 def _where(args: Namespace) -> dict[str, Any]:
