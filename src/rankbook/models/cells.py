@@ -104,7 +104,7 @@ class Failure:
     """Name of its class."""
     evalue: str
     traceback: tuple[str, ...] = ()
-    """Lines as IPython formats them, with ANSI colours."""
+    """Lines as IPython formats them, with ANSI colours; of a freed rank only the user's lines."""
     when: float = 0.0
     """Seconds since the epoch, by the engine's clock."""
     freed: bool = False

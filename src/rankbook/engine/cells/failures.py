@@ -87,7 +87,6 @@ class Failures:
             freed and etype is not KeyboardInterrupt and evalue is not self._first
         ):  # the rank was freed while IPython showed an exception
             etype, evalue, _ = _interrupt(evalue)
-            stb = self._render(evalue)
         elif better := healing.explain(evalue) or adopting.explain(evalue):
             trace = traces.outside_torch(evalue.__traceback__)
             etype, evalue = type(better), better.with_traceback(trace)
@@ -95,9 +94,9 @@ class Failures:
         if issubclass(etype, SystemExit):
             # IPython shows no traceback of SystemExit, which ends the program in a terminal.
             stb = self._render(evalue)
-        if evalue is self._first:
-            # IPython mistakes the line at which a frame ended for the line that raised.
-            freed, stb = False, traces.in_lines(evalue, text(evalue))
+        if freed or evalue is self._first:
+            freed = evalue is not self._first
+            stb = traces.in_lines(evalue, text(evalue))
         line = self._line_of(evalue)
         slot = evalue.slot if isinstance(evalue, MismatchError) else None
         self.last = Failure(
@@ -168,7 +167,12 @@ class Failures:
         with ignore_ctrl_c(_SHOWING):
             error = (exc_tuple or sys.exc_info())[1]
             if error is not None and self.is_end(type(error)):
-                exc_tuple = self._raised_first(error) or _interrupt(error)
+                # IPython would take half the time in which many ranks of a host are freed, and
+                # mistakes the line at which a frame ended for the line that raised.
+                kind, error, trace = self._raised_first(error) or _interrupt(error)
+                _keep_last(kind, error, trace)
+                self._on_error(kind, error, [])
+                return
             self._present(exc_tuple, *args, **options)
 
     def _present(self, exc_tuple: Any, *args: Any, **options: Any) -> None:
@@ -190,6 +194,7 @@ class Failures:
             return
         if exc_tuple is None and trace is not None:
             trace = trace.tb_next  # the first entry is IPython's own
+        _keep_last(type(error), error, trace)
         self._on_error(type(error), error, tracebacks.plain(error, trace))
 
 
@@ -200,6 +205,13 @@ _INTERRUPTS = (KeyboardInterrupt, asyncio.CancelledError)
 
 _SHOWING = 1.0
 """Seconds for showing an exception; only a user's ``__str__`` takes longer."""
+
+
+def _keep_last(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """Keep an exception for debuggers, as IPython does with those that it shows."""
+    sys.last_type, sys.last_value, sys.last_traceback = kind, error, trace
 
 
 def _interrupt(
