@@ -11,6 +11,7 @@ fails if one of them goes.
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import index
 from typing import Any
 
 import torch.distributed.distributed_c10d as c10d
@@ -84,7 +85,7 @@ def _telling(ledger: Ledger, call: Callable[..., Any], tap: Tap) -> Callable[...
             reduced,
             rooted,
             None if peer is None else _existing(group, op, args[peer]),
-            None if tag is None else args[tag],
+            None if tag is None else _number(args[tag]),
         )
         # Without gradients autograd is not needed: skipping it, too, is faster.
         is_plain = not tensors or (len(tensors) == 1 and not tensors[0].requires_grad)
@@ -117,9 +118,18 @@ def _within_a_timeout(ledger: Ledger, call: Callable[..., Any]) -> Callable[...,
     return wait
 
 
-def _existing(group: Any, op: str, peer: int) -> int:
+def _number(value: Any) -> int | None:
+    """A number as torch takes it; None for what is none, which torch then refuses."""
+    try:
+        return index(value)
+    except TypeError:
+        return None
+
+
+def _existing(group: Any, op: str, given: Any) -> int | None:
     """The rank at the other end, if there is one; gloo ends the process if not."""
-    if 0 <= peer < (size := group.size()):
+    peer, size = _number(given), group.size()
+    if peer is None or 0 <= peer < size:
         return peer
     way = "to" if op == "send" else "from"
     raise ValueError(

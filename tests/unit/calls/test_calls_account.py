@@ -244,6 +244,27 @@ def test_the_next_send_takes_the_number_of_one_that_torch_refuses(ledger):
     assert group.next_of_pair("send", 0, -1) == 1
 
 
+@pytest.mark.parametrize(
+    ("peer", "tag", "error"),
+    [
+        (1.0, 0, TypeError),
+        ("1", 0, TypeError),
+        (None, 0, TypeError),
+        (0, 1.5, TypeError),
+        (-1, 0, ValueError),
+        (2**40, 0, ValueError),
+    ],
+)
+def test_what_is_no_rank_or_tag_is_refused_as_without_an_account(tmp_path, world, peer, tag, error):
+    calls.install(calls.Ledger(file=tmp_path / "calls"))
+    words = "incompatible function arguments" if error is TypeError else "there is no such rank"
+    try:
+        with pytest.raises(error, match=words):
+            dist.group.WORLD.send([torch.ones(1)], peer, tag)
+    finally:
+        calls.remove()
+
+
 def test_a_call_that_an_interrupt_ends_keeps_its_number(ledger, monkeypatch):
     monkeypatch.setattr(methods, "aside", interrupted)
     monkeypatch.setattr(methods, "quickly_aside", interrupted)
