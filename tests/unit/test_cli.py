@@ -131,10 +131,13 @@ def test_an_error_is_a_line_and_json_where_that_is_asked_for(monkeypatch, tmp_pa
 
 @pytest.mark.parametrize("line", [[], ["frob"], ["run"], ["why", "now"], ["status", "--xml"]])
 def test_a_command_line_that_makes_no_sense_ends_with_2(line, capsys):
-    with pytest.raises(SystemExit) as ended:
-        main(line)
-    assert ended.value.code == End.USAGE
-    assert "usage: python -m rankbook" in capsys.readouterr().err
+    assert main(line) == End.USAGE
+    said = capsys.readouterr()
+    assert re.fullmatch(r"python -m rankbook.*: .* \(see python -m rankbook.* --help\)\n", said.err)
+    assert said.out == ""
+    assert main([*line, "--json"]) == End.USAGE
+    said = capsys.readouterr()
+    assert json.loads(said.out) == {"error": said.err.strip(), "exit": 2}
 
 
 def test_the_page_and_the_skill_list_every_command_and_exit_code(capsys):
@@ -166,6 +169,23 @@ def test_a_selection_that_makes_no_sense_ends_with_2(monkeypatch, error, end):
 
     monkeypatch.setitem(COMMANDS, "restart", fail)
     assert main(["restart", "9"]) == end
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_output_that_cannot_be_written_is_a_line():
+    line = [sys.executable, "-m", "rankbook", "skill"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(line, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (7, "OSError: [Errno 28] No space left on device\n")
+
+
+def test_a_file_that_is_no_connection_file_is_a_line(tmp_path, capsys):
+    for number, content in enumerate(("{}", "[]", "garbage", "\xff")):
+        path = tmp_path / f"{number}.json"
+        path.write_bytes(content.encode("latin1"))
+        assert main(["status", "--cluster-id", str(path)]) == End.ERROR
+        said = capsys.readouterr()
+        assert said.err == (f"{path} is no connection file: take an ipcontroller-…-client.json.\n")
 
 
 def test_a_reader_that_has_read_enough_is_no_error():

@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from rankbook.cli.ends import End, RefusedError
 from rankbook.cli.printing import for_terminal, say
@@ -61,9 +62,16 @@ _TAKES: dict[str, tuple[str, tuple[Option, ...]]] = {
 }
 
 
+class _Parser(argparse.ArgumentParser):
+    """Reports a mistake as every other error is reported."""
+
+    def error(self, message: str) -> NoReturn:
+        raise RefusedError(End.USAGE, f"{self.prog}: {message} (see {self.prog} --help)")
+
+
 def parser() -> argparse.ArgumentParser:
     """The parser of the command line."""
-    made = argparse.ArgumentParser(
+    made = _Parser(
         "python -m rankbook",
         description="Look at the ranks of a notebook from a terminal, also while they hang, and "
         "act on those that no notebook uses.",
@@ -81,18 +89,24 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out a command; return its exit code."""
-    options = parser().parse_args(arguments)
-    # ipyparallel comes with it, which a mistake in the command line need not wait for.
-    from rankbook.cli.commands import COMMANDS
-
+    given = sys.argv[1:] if arguments is None else arguments
+    options = argparse.Namespace(command="", json="--json" in given)
     try:
+        options = parser().parse_args(given)
+        # ipyparallel comes with it, which a mistake in the command line need not wait for.
+        from rankbook.cli.commands import COMMANDS
+
         return COMMANDS[options.command](options)
     except KeyboardInterrupt:
         return _INTERRUPTED
     except BrokenPipeError:
         # Who read what is printed has read enough (`| head`); the interpreter flushes at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         return _PIPE
+    except OSError as error:  # a full disk, say, where the output goes
+        _discard_output()
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201
+        return End.ERROR
     except RankbookError as error:
         end = _end_of(error)
         text = for_terminal(str(error)) if options.command in ("run", "restart") else str(error)
@@ -100,6 +114,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             say(options, "", {"error": text, "exit": int(end)})
         print(text, file=sys.stderr)  # noqa: T201
         return end
+
+
+def _discard_output() -> None:
+    """Let the interpreter flush at its end what cannot be written."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _end_of(error: RankbookError) -> End:

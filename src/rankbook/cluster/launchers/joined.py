@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import threading
 import time
@@ -97,6 +98,10 @@ class JoinedLauncher(Launcher):
                     f"There is no {self._what}: `ipcluster list` shows those that run."
                 )
             client = ipyparallel.Client(str(self._path), timeout=_CONNECT_TIMEOUT)
+        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+            raise ClusterError(
+                f"{self._path} is no connection file: take an ipcontroller-…-client.json."
+            ) from error
         except (OSError, TimeoutError, ValueError) as error:
             raise ClusterError(
                 f"The cluster does not answer ({one_line(error)}): is its controller running?"
