@@ -13,7 +13,7 @@ from rankbook.teach.definitions import Exercise, Lesson, Prediction
 from rankbook.teach.forms import in_short
 from rankbook.teach.records import Book
 from rankbook.teach.showing import Checked, Hint, Prompt, Revealed, State
-from rankbook.teach.trying import Tried, has_run, is_here, lacking, last_cell, try_out
+from rankbook.teach.trying import Tried, has_run, is_here, is_unsent, lacking, last_cell, try_out
 from rankbook.teach.usual import DOTS, UNWAITED, usual_hint
 from rankbook.teach.verdicts import Verdict, verdict_on
 
@@ -167,6 +167,11 @@ def _checked(lesson: Lesson, book: Book, item: Exercise) -> Checked:
         raise LessonError(
             f"{item.needs[0]} is defined in the notebook itself, not on the ranks: begin its cell "
             "with %%dist."
+        )
+    if not here and is_unsent(item):
+        raise LessonError(
+            f"Your last cell with {item.needs[0]} did not get to the ranks, which still have the "
+            f"one before it. Repair that cell and run it, then check({item.name!r}) again."
         )
     tried = try_out(lesson, item)
     missed = lacking(item, lesson.ranks)

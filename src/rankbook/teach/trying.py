@@ -17,13 +17,15 @@ from rankbook.teach.definitions import Exercise, Lesson, Prediction
 from rankbook.words import plural, ranks_do
 
 if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
     from rankbook.models import Failure
     from rankbook.models.calls import Traffic
     from rankbook.models.cells import CellSpan
     from rankbook.notebook import Session
     from rankbook.sessions.cells.results import CellResult
 
-__all__ = ["Tried", "has_run", "is_here", "lacking", "last_cell", "try_out"]
+__all__ = ["Tried", "has_run", "is_here", "is_unsent", "lacking", "last_cell", "try_out"]
 
 _TIMEOUT = 20.0
 """Seconds for a prediction's truth."""
@@ -85,14 +87,34 @@ def _last_span(exercise: Exercise) -> CellSpan | None:
 
 def is_here(exercise: Exercise) -> bool:
     """Whether the cell that defined the exercise's names last ran in the notebook's own process."""
+    shell = _shell()
+    is_known = shell is not None and exercise.needs[0] in shell.user_ns
+    _, code = _typed_last(exercise)
+    return is_known and bool(code) and not code.lstrip().startswith("%%")
+
+
+def is_unsent(exercise: Exercise) -> bool:
+    """Whether the last cell that was to define the exercise's names did not get to the ranks.
+
+    It had a syntax error, say, and they still have what an earlier cell defined.
+    """
+    span, (number, _) = _last_span(exercise), _typed_last(exercise)
+    return span is not None and 0 < span.number < number
+
+
+def _typed_last(exercise: Exercise) -> tuple[int, str]:
+    """Number and code of the last cell that defines the exercise's names, or was to."""
+    shell = _shell()
+    typed = getattr(getattr(shell, "history_manager", None), "input_hist_raw", None) or []
+    cells = reversed(list(enumerate(typed)))
+    return next(((number, code) for number, code in cells if _defines(exercise, code)), (0, ""))
+
+
+def _shell() -> InteractiveShell | None:
     from IPython import get_ipython  # not needed where a program checks
 
-    shell = get_ipython()
-    if shell is None or exercise.needs[0] not in shell.user_ns:
-        return False
-    typed = reversed(shell.history_manager.input_hist_raw)
-    last: str = next((cell for cell in typed if _defines(exercise, cell)), "")
-    return bool(last) and not last.lstrip().startswith("%%")
+    shell: InteractiveShell | None = get_ipython()
+    return shell
 
 
 def _defines(exercise: Exercise, code: str) -> bool:
