@@ -18,18 +18,21 @@ __all__ = [
     "DESTROYED",
     "KEY",
     "LEFT_OUT",
-    "SLOW",
     "mismatch",
     "missing",
     "raised",
+    "slow",
     "strangers",
     "unproven",
 ]
 
-SLOW = (
+_SLOW = (
     "Often it is work that only some ranks do (saving, logging or downloading below "
     "`if rank == 0`), or uneven data."
 )
+
+_STILL = 2.0
+"""Seconds without computing after which a rank counts as one that waits for something."""
 
 LEFT_OUT = (
     "What a rank expects (output_split_sizes) must be what the others send it "
@@ -141,6 +144,21 @@ def _last(look: Look, name: str) -> Collective | None:
 def raised(calls: Iterable[Collective]) -> str:
     """What it often is that ranks wait in calls although they have raised."""
     return _DESTRUCTOR if any(call.in_destructor for call in calls) else ""
+
+
+def slow(words: Words, case: Case) -> str:
+    """What it often is that ranks still run while others wait for them."""
+    ranks = case.culprits
+    still = min(words.looks[rank].still for rank in ranks)
+    if still < _STILL:
+        return _SLOW
+    have = "had" if words.is_past else agree(ranks, "has", "have")
+    hold, go_on = ("held", "could go on") if words.is_past else ("hold", "goes on")
+    return (
+        f"{agree(ranks, 'It', 'They')} {have} not computed for {still:.0f} s, as in a sleep, or a "
+        f"wait for a lock, a file or another process. If ranks in {words.call(case.call)} {hold} "
+        f"that, no rank {go_on} by itself."
+    )
 
 
 def mismatch(found: Clash) -> str:

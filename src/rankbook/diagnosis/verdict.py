@@ -210,7 +210,9 @@ def _slow(scene: Scene) -> Finding | None:
     case = scene.case(scene.waits, scene.ranks("running"))
     if case is None:
         return None
-    return Finding("slow", case.culprits, sentences.slow(scene.words, case), hints.SLOW)
+    return Finding(
+        "slow", case.culprits, sentences.slow(scene.words, case), hints.slow(scene.words, case)
+    )
 
 
 def _unknown(scene: Scene) -> Finding | None:

@@ -46,6 +46,12 @@ def ended_after(*calls):
             "must be the same on every rank",
         ),
         ([waits(), runs()], "work that only some ranks do"),
+        (
+            [waits(), replace(runs(), still=12.0), replace(runs(), still=30.0)],
+            "They have not computed for 12 s, as in a sleep, or a wait for a lock, a file or "
+            "another process. If ranks in all_reduce #5 hold that, no rank goes on by itself.",
+        ),
+        ([waits(), replace(runs(), still=12.0), runs()], "work that only some ranks do"),
         ([waits(replace(HERE, in_destructor=True)), ended_after()], "no collective there"),
         ([waits(call("barrier", in_destructor=True)), waits()], "no collective there"),
     ],
