@@ -89,6 +89,17 @@ def test_a_ddp_module_trains_on_with_a_rank_that_was_killed_and_filled(four, nam
         assert taken == expected[before:]
 
 
+def test_a_step_in_which_a_rank_died_does_not_count_for_hooks_that_compress(four):
+    expected = undisturbed(four, "PowerSGD")
+    make(four, "PowerSGD")
+    states(four, range(2))
+    four.run(f"if rank == {VICTIM}: halt['backward'] = 'die'").raise_for_error()
+    assert not four.run("grads(2)").ok
+    wait_until(lambda: VICTIM in four.dead_ranks)
+    four.restart_ranks(from_rank=0)
+    assert states(four, range(2, STEPS)) == expected[2:]
+
+
 # Before, the slices of a mesh do not know of it.
 SLICES = pytest.mark.skipif(
     tuple(map(int, torch.__version__.split(".")[:2])) < (2, 13),

@@ -30,6 +30,7 @@ from rankbook.distributed.copying import sharding
 from rankbook.distributed.healing import (
     buckets,
     connections,
+    counting,
     fsdp2,
     groups,
     meshes,
@@ -642,6 +643,30 @@ def test_of_two_ddp_modules_of_a_kind_each_goes_on_where_it_was(group):
     for model in (one, other):
         model(torch.ones(1, 2)).sum().backward()
     assert (many.iter, few.iter) == (6, 2)
+
+
+@pytest.mark.parametrize("backwards", [1, 3])
+def test_a_step_in_which_another_rank_died_is_not_counted(group, backwards):
+    steps.count()
+    model, counted = trained(0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(2):
+        for _ in range(backwards):
+            model(torch.ones(1, 2)).sum().backward()
+        optimizer.step()
+    counting.uncount(model)
+    assert counted.iter == 2 * backwards
+    for _ in range(backwards):
+        model(torch.ones(1, 2)).sum().backward()
+    counting.uncount(model)
+    assert counted.iter == 2 * backwards
+
+
+def test_steps_are_counted_where_no_optimizer_of_torch_takes_them(group):
+    steps.count()
+    model, counted = trained(5)
+    counting.uncount(model)
+    assert counted.iter == 5
 
 
 def test_a_copy_of_a_ddp_module_that_is_to_begin_again_is_a_new_one(group):

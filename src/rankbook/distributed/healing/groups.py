@@ -14,6 +14,7 @@ import torch.distributed as dist
 from rankbook.distributed.healing import (
     compiled,
     connections,
+    counting,
     meshes,
     samplers,
     sharded,
@@ -104,6 +105,8 @@ def heal(account: Account | None, *, clean: bool = False) -> Healed:
     stale.refuse_replaced(parted, new)
     alive, broken = _restart(alive, words)
     stale.wait(waiting, new)
+    for _, module in waiting.ddp if new else ():
+        counting.uncount(module)
     left = [one for one in held if one.terms not in [each.terms for each in going]]
     lost = [one.terms for one in left]
     # Also on a rank that was left out for a while, and returns to as many ranks as it knew.

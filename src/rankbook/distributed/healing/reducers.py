@@ -21,7 +21,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from rankbook.distributed.healing import buckets, compiled
+from rankbook.distributed.healing import buckets, compiled, counting
 from rankbook.distributed.healing.replicated import entrance
 from rankbook.distributed.stores import Store
 
@@ -107,8 +107,7 @@ def standing(module: Any) -> Standing:
         and not (is_sorted or module.find_unused_parameters)
         and _is_reduced(module)
     )
-    steps = tuple(state.iter for state in _counting(module))
-    return Standing(has_begun, is_sorted, is_done, steps, would_sort)
+    return Standing(has_begun, is_sorted, is_done, counting.steps(module), would_sort)
 
 
 def _is_reduced(module: Any) -> bool:
@@ -118,12 +117,6 @@ def _is_reduced(module: Any) -> bool:
     """
     module.logger.set_runtime_stats_and_log()
     return bool(module._get_ddp_logging_data()["backward_comm_time"])
-
-
-def _counting(module: Any) -> list[Any]:
-    """The states of communication hooks of a DDP module that count its steps."""
-    states = [state for _, state in module._comm_hooks]
-    return [state for state in states if type(getattr(state, "iter", None)) is int]
 
 
 def tell(module: Any, kind: str, standings: Sequence[Sequence[Standing]], store: Store) -> None:
@@ -175,7 +168,7 @@ def restart(module: Any, kind: str, standings: Sequence[Sequence[Standing]], sto
     if module in _due:
         _due.pop(module).remove()
     every = _of_this_one(module, standings)
-    _count_alike(module, every)
+    counting.align(module, [one.steps for one in every])
     are_sorted = {one.is_sorted for one in every}
     have_begun = {one.has_begun for one in every}
     if len({(one.has_begun, one.is_sorted, one.would_sort) for one in every}) == 1:
@@ -200,17 +193,6 @@ def _of_this_one(module: Any, standings: Sequence[Sequence[Standing]]) -> list[S
     alike = {tuple(sorted(of_rank)) for of_rank in standings if of_rank}
     is_clear = len(alike) == 1 and all(one.is_done for one in every)
     return [standing(module)] if is_clear else every
-
-
-def _count_alike(module: Any, every: Sequence[Standing]) -> None:
-    """Have the communication hooks of all ranks agree not to count a step that was cut.
-
-    Ranks with different counts would soon send each other different data.
-    """
-    states = _counting(module)
-    alike = [one.steps for one in every if len(one.steps) == len(states)]
-    for state, steps in zip(states, zip(*alike, strict=True), strict=False):
-        state.iter = min(steps)
 
 
 _due: MutableMapping[Any, Any] = WeakKeyDictionary()
@@ -270,6 +252,7 @@ def _fill(module: Any, layout: list[list[int]] | None) -> None:
         module.logger._set_static_graph()
     for hook, state in module._comm_hooks:
         _dist._register_comm_hook(module.reducer, state, hook)
+    counting.register(module)
     if layout is not None:
         module.reducer._push_all_rebuilt_params()
         _sort_alone(module)

@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
+from rankbook.distributed.healing import counting
 from rankbook.heap import UNFINISHED
 
 __all__ = ["Diverged", "begin", "count", "diverged", "taken"]
@@ -40,10 +41,12 @@ def count() -> None:
     """Count the steps of all optimizers of this process from now on."""
     if _Hook.handle is None:
         _Hook.handle = register_optimizer_step_post_hook(_note)
+        counting.begin()
 
 
 def _note(optimizer: Optimizer, _args: Any, _options: Any) -> None:
     _taken[optimizer] = _taken.get(optimizer, 0) + 1
+    counting.note()
 
 
 def begin(schedulers: Collection[Any] = ()) -> None:
