@@ -157,6 +157,40 @@ def test_gradients_of_the_first_part_of_a_step_are_dropped_where_a_rank_was_betw
     assert states(four, range(1, 3)) == expected[1:]
 
 
+ACCUMULATING = f"""{COMMON}
+model = DistributedDataParallel(nn.Sequential(make_model(), nn.BatchNorm1d(24)))
+optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+
+def grads(k):
+    optimizer.zero_grad()
+    pause("forward")
+    with model.no_sync():
+        model(batch(k)).pow(2).sum().backward()
+    pause("between")
+    model(batch(k + 50)).pow(2).sum().backward()
+"""
+
+
+@pytest.mark.parametrize("place", ["forward", "between", "backward"])
+def test_ranks_cut_before_and_after_a_part_of_a_step_take_the_next(four, place):
+    four.run(ACCUMULATING).raise_for_error()
+    expected = states(four, range(STEPS))
+    four.run(ACCUMULATING).raise_for_error()
+    states(four, range(BEFORE))
+    raise_in(place)(four)
+    assert states(four, range(BEFORE, STEPS)) == expected[BEFORE:]
+
+
+def test_ranks_of_which_some_had_entered_join_take_a_step_outside_of_it(four, undisturbed):
+    expected = undisturbed("DDP")
+    make(four, "DDP")
+    states(four, range(BEFORE))
+    join = "from torch.distributed.algorithms import Join\n"
+    cell = f"if rank != 2:\n    with Join([model]):\n        grads({BEFORE})"
+    assert not four.run(join + cell).ok
+    assert states(four, range(BEFORE, STEPS)) == expected[BEFORE:]
+
+
 def test_a_schedule_that_has_gone_on_on_some_ranks_is_reported(four):
     make(four, "DDP")
     four.run("scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1)").raise_for_error()

@@ -200,6 +200,7 @@ USES = [
     (DDP, "_ddp_init_helper", "distributed"),
     (DDP, "_get_ddp_logging_data", "distributed"),
     (DDP, "_has_rebuilt_buckets", "distributed"),
+    (DDP, "_join_config", "distributed"),
     (DDP, "_static_graph_delay_allreduce_enqueued", "distributed"),
     (PARALLEL, "_get_default_group", "distributed"),
     (DIST, "_compute_bucket_assignment_by_size", "distributed"),

@@ -90,7 +90,7 @@ def test_private_names_of_torch_that_healing_uses_are_there(group):
     for name in ("_ddp_init_helper", "_build_params_for_reducer"):
         assert callable(getattr(model, name))
     assert (model._has_rebuilt_buckets, model._comm_hooks) == (False, [])
-    assert reducers.standing(model) == (False, False, True, (), False)
+    assert reducers.standing(model) == (False, False, True, (), False, True)
 
 
 def test_the_same_objects_and_names_have_connections_again(group):
@@ -630,6 +630,14 @@ def test_a_ddp_module_reduces_what_was_frozen_when_it_was_cut(group):
     model.requires_grad_()
     model(torch.ones(1, 2)).sum().backward()
     assert {*map(id, buckets.reduced(model))} == {*map(id, model.parameters())}
+
+
+def test_a_step_that_was_cut_in_join_leaves_it(group):
+    model, _ = trained(1)
+    with pytest.raises(KeyError), Join([model]):
+        raise KeyError
+    again()
+    assert not model._join_config.enable
 
 
 def test_a_ddp_module_reduces_a_sparse_parameter_before_its_first_gradient(group):

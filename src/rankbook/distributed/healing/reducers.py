@@ -73,6 +73,8 @@ class Standing(NamedTuple):
     average among fewer ranks, after some steps."""
     would_sort: bool = False
     """Whether it knows the order of gradients by which the next forward sorts its buckets."""
+    gives_buffers: bool = True
+    """Whether the next forward begins with the buffers of the first rank: not after ``no_sync``."""
 
 
 def lack(module: Any) -> str:
@@ -107,7 +109,8 @@ def standing(module: Any) -> Standing:
         and not (is_sorted or module.find_unused_parameters)
         and _is_reduced(module)
     )
-    return Standing(has_begun, is_sorted, is_done, counting.steps(module), would_sort)
+    steps, gives_buffers = counting.steps(module), module.require_forward_param_sync
+    return Standing(has_begun, is_sorted, is_done, steps, would_sort, gives_buffers)
 
 
 def _is_reduced(module: Any) -> bool:
@@ -169,6 +172,8 @@ def restart(module: Any, kind: str, standings: Sequence[Sequence[Standing]], sto
         _due.pop(module).remove()
     every = _of_this_one(module, standings)
     counting.align(module, [one.steps for one in every])
+    if len({one.gives_buffers for one in every}) > 1 or not all(one.is_done for one in every):
+        module.require_forward_param_sync = True  # as after a whole step
     are_sorted = {one.is_sorted for one in every}
     have_begun = {one.has_begun for one in every}
     if len({(one.has_begun, one.is_sorted, one.would_sort) for one in every}) == 1:

@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.optimizer import Optimizer
 
-from rankbook.distributed.healing import fsdp1, fsdp2, pipelines, reducers
+from rankbook.distributed.healing import fsdp1, fsdp2, joins, pipelines, reducers
 from rankbook.distributed.healing.reducers import Standing
 from rankbook.distributed.stores import Store
 from rankbook.heap import UNFINISHED, instances
@@ -229,6 +229,8 @@ def restart(
         for kind, module in found.ddp:
             if not reducers.lack(module):
                 act(module, kind, standings[kind], store)
+    for _, module in found.ddp:
+        joins.leave(module)
     for kind, module in found.fsdp:
         lack = fsdp2.hindrance(module, was_cut=kind in cut)
         hindered.append((Found(fsdp=((kind, module),)), lack))
@@ -242,10 +244,11 @@ def restart(
 
 _RESTARTS = {
     "FullyShardedDataParallel": fsdp1.hindrance,
+    "ZeroRedundancyOptimizer": joins.leave,
     "_PipelineSchedule": pipelines.restart,
 }
 """By name in :data:`_OTHERS`, the function that restarts it at the next step, and returns what
-torch lacks for that. A cut leaves no trace in others."""
+torch lacks for that."""
 
 
 def groups_of(module: Any) -> list[Any]:
