@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+
 import pytest
 
 ONCE = {
@@ -43,6 +45,21 @@ def test_a_script_does_the_same_each_time(two, tmp_path, code, expected):
         result.raise_for_error()
         assert {its.stdout.strip() for its in result.values()} == {expected}
         assert {its.stderr for its in result.values()} == {""}
+
+
+def test_files_that_a_script_leaves_open_are_complete_and_its_names_can_go_on(two, tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import gzip, os\nrank = os.environ['RANK']\n"
+        f"text = open({str(tmp_path)!r} + '/text' + rank, 'w')\ntext.write('a line')\n"
+        f"packed = gzip.open({str(tmp_path)!r} + '/packed' + rank, 'wt')\npacked.write('z')\n"
+    )
+    two.run_script(str(script)).raise_for_error()
+    for rank in range(2):
+        assert (tmp_path / f"text{rank}").read_text() == "a line"
+        with gzip.open(tmp_path / f"packed{rank}", "rt") as packed:
+            assert packed.read() == "z"
+    two.run("text.write(' more')\ntext.close()").raise_for_error()
 
 
 def test_another_number_of_interop_threads_than_an_earlier_script_has_set_is_said(two, tmp_path):

@@ -30,6 +30,7 @@ from rankbook.distributed import environment
 from rankbook.engine.cells.fresh import at_exit, fresh
 from rankbook.engine.cells.left import Left
 from rankbook.engine.cells.workers import Workers
+from rankbook.engine.cells.written import OpenFiles
 from rankbook.engine.group.group import Group
 from rankbook.engine.processes import children
 from rankbook.models.cells import Script
@@ -66,7 +67,7 @@ def execute(
         namespace: Gets the script's names.
         show: Called with the exception that has ended it, and its exit code, if that is not 0.
     """
-    before, interrupts = Left(), signal.getsignal(signal.SIGINT)
+    before, files, interrupts = Left(), OpenFiles(), signal.getsignal(signal.SIGINT)
     module = types.ModuleType(_MAIN)
     launch = environment.read({**os.environ, **script.variables})
     stack = ExitStack()
@@ -88,6 +89,7 @@ def execute(
     finally:
         _ignore_interrupts()
         stack.close()
+        files.complete()
         signal.signal(signal.SIGINT, interrupts)
     left = before.since()
     if script.clean:
