@@ -62,6 +62,24 @@ def test_files_that_a_script_leaves_open_are_complete_and_its_names_can_go_on(tw
     two.run("text.write(' more')\ntext.close()").raise_for_error()
 
 
+def test_a_package_in_another_folder_of_the_path_is_imported_again(two, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    package = tmp_path / "src" / "rankbook_own_package"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("known = []\n")
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import sys\nsys.path.insert(0, 'src')\n"
+        "from rankbook_own_package import core, known\n"
+        "known.append(core.VALUE)\nprint(known)"
+    )
+    for value in (1, 22):  # of another size: Python compares that, and seconds
+        (package / "core.py").write_text(f"VALUE = {value}")
+        result = two.run_script("train.py")
+        result.raise_for_error()
+        assert {its.stdout for its in result.values()} == {f"[{value}]\n"}
+
+
 def test_another_number_of_interop_threads_than_an_earlier_script_has_set_is_said(two, tmp_path):
     script = tmp_path / "train.py"
     for number in (3, 2):

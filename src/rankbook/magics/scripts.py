@@ -63,8 +63,9 @@ class RunMagics(RankMagics):
         The script finds __main__, its arguments, its folder in sys.path and a launcher's variables.
         It makes its own process group and destroys it; the session's, with all that holds it, is
         there again afterwards. Its names stay on the ranks; what holds the script's group, such as
-        a DDP module, says how to make it again when it is used. Files beside it are read again at
-        every run, so edit them and run again. An exit code that is not 0 fails the cell.
+        a DDP module, says how to make it again when it is used. Your own modules, beside it or
+        not installed, are read again at every run, so edit them and run again. An exit code that
+        is not 0 fails the cell.
 
         Options of this magic stand before SCRIPT; what follows is the script's.
 

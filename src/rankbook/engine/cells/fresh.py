@@ -20,12 +20,11 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from types import ModuleType
 from typing import Any
 
 import torch
 
-from rankbook.engine.cells import logs, once, settings
+from rankbook.engine.cells import logs, modules, once, settings
 
 __all__ = ["at_exit", "fresh"]
 
@@ -44,7 +43,8 @@ def fresh(
         argv: The value of ``sys.argv``.
         path: Folders in front of ``sys.path``.
         folder: The working directory; unchanged where this host has no such folder.
-        beside: The script's folder: its modules are imported again, here and afterwards.
+        beside: The script's folder: its modules, and other own ones, are imported again, here and
+            afterwards.
     """
     with ExitStack() as stack:
         for part in (
@@ -63,7 +63,7 @@ def fresh(
             settings.put_back(),
             once.interop_threads(),
             once.thread_variable(),
-            _modules(beside),
+            modules.imported_again(beside),
             warnings.catch_warnings(),
         ):
             stack.enter_context(part)
@@ -72,12 +72,12 @@ def fresh(
 
 @contextmanager
 def at_exit(folder: str) -> Iterator[None]:
-    """At the end of the block, call the exit handlers that files of a folder registered."""
+    """At the end of the block, call the exit handlers that a script or own modules registered."""
     register, calls = atexit.register, list[tuple[Callable[..., Any], Any, Any]]()
 
     def registered(call: Callable[..., Any], *args: Any, **named: Any) -> Callable[..., Any]:
         caller = sys._getframe(1).f_globals.get("__name__")
-        if caller != "__main__" and caller not in _of_folder(folder):
+        if caller != "__main__" and caller not in modules.own(folder):
             return register(call, *args, **named)
         calls.append((call, args, named))
         return call
@@ -235,35 +235,3 @@ def _random() -> Iterator[None]:
     finally:
         torch.random.set_rng_state(state)
         random.setstate(python)
-
-
-@contextmanager
-def _modules(folder: str) -> Iterator[None]:
-    """Have the modules of a folder imported again, as in a new process."""
-    before = _of_folder(folder)
-    for name in before:
-        del sys.modules[name]
-    try:
-        yield
-    finally:
-        for name in _of_folder(folder):
-            del sys.modules[name]
-        sys.modules.update(before)
-
-
-def _of_folder(folder: str) -> dict[str, ModuleType]:
-    """The modules that Python found through a folder in ``sys.path``, with their submodules."""
-    modules = sys.modules.copy()
-    tops = {name for name, module in modules.items() if _lies_in(module, folder)}
-    tops -= {"__main__", __name__.partition(".")[0]}
-    return {name: module for name, module in modules.items() if name.partition(".")[0] in tops}
-
-
-def _lies_in(module: ModuleType, folder: str) -> bool:
-    names = getattr(module, "__dict__", {})  # some torch modules answer to every name
-    places = [*names.get("__path__", ())] or [names.get("__file__")]
-    return any(
-        os.path.dirname(os.path.abspath(place)) == folder  # noqa: PTH100, PTH120
-        for place in places
-        if isinstance(place, str)
-    )
