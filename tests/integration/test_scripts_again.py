@@ -29,6 +29,17 @@ ONCE = {
         ),
         "2",
     ),
+    "operators": (
+        (
+            "import torch\nlibrary = torch.library.Library('again', 'DEF')\n"
+            "library.define('add(Tensor x) -> Tensor')\n"
+            "library.impl('add', lambda x: x + 1, 'CPU')\n"
+            "torch.library.define('again2::twice', '(Tensor x) -> Tensor')\n"
+            "torch.library.impl('again2::twice', 'cpu')(lambda x: x * 2)\n"
+            "print(torch.ops.again.add(torch.ops.again2.twice(torch.tensor(2))).item())"
+        ),
+        "5",
+    ),
     "its loader": (
         "print(__loader__.get_source('__main__')[:5], __loader__.name)",
         "print __main__",
@@ -78,6 +89,14 @@ def test_a_package_in_another_folder_of_the_path_is_imported_again(two, tmp_path
         result = two.run_script("train.py")
         result.raise_for_error()
         assert {its.stdout for its in result.values()} == {f"[{value}]\n"}
+
+
+def test_operators_of_a_script_can_be_called_in_cells(two, tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text(ONCE["operators"][0])
+    two.run_script(str(script)).raise_for_error()
+    result = two.run("torch.ops.again.add(torch.tensor(1)).item()")
+    assert {its.result_repr for its in result.values()} == {"2"}
 
 
 def test_another_number_of_interop_threads_than_an_earlier_script_has_set_is_said(two, tmp_path):

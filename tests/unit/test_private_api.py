@@ -174,6 +174,7 @@ USES = [
     (TORCH_IN_C, "DispatchKeySet", "calls"),
     (TORCH, "_C", "calls"),
     (LIBRARY, "_destroy", "calls"),
+    (LIBRARY, "_destroy", "engine"),
     (GRAPH, "_lineno_map", "calls"),
     (GRAPH, "_prologue_start", "calls"),
     (OPERATOR, "_handle", "calls"),

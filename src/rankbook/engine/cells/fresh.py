@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 
-from rankbook.engine.cells import logs, modules, once, settings
+from rankbook.engine.cells import logs, modules, once, operators, settings
 
 __all__ = ["at_exit", "fresh"]
 
@@ -64,6 +64,7 @@ def fresh(
             once.interop_threads(),
             once.thread_variable(),
             modules.imported_again(beside),
+            operators.defined_again(beside),
             warnings.catch_warnings(),
         ):
             stack.enter_context(part)
