@@ -40,6 +40,10 @@ ONCE = {
         ),
         "5",
     ),
+    "its own builtins": (
+        "print(__builtins__.__name__, hasattr(__builtins__, 'len'))",
+        "builtins True",
+    ),
     "its loader": (
         "print(__loader__.get_source('__main__')[:5], __loader__.name)",
         "print __main__",
@@ -56,21 +60,6 @@ def test_a_script_does_the_same_each_time(two, tmp_path, code, expected):
         result.raise_for_error()
         assert {its.stdout.strip() for its in result.values()} == {expected}
         assert {its.stderr for its in result.values()} == {""}
-
-
-def test_files_that_a_script_leaves_open_are_complete_and_its_names_can_go_on(two, tmp_path):
-    script = tmp_path / "train.py"
-    script.write_text(
-        "import gzip, os\nrank = os.environ['RANK']\n"
-        f"text = open({str(tmp_path)!r} + '/text' + rank, 'w')\ntext.write('a line')\n"
-        f"packed = gzip.open({str(tmp_path)!r} + '/packed' + rank, 'wt')\npacked.write('z')\n"
-    )
-    two.run_script(str(script)).raise_for_error()
-    for rank in range(2):
-        assert (tmp_path / f"text{rank}").read_text() == "a line"
-        with gzip.open(tmp_path / f"packed{rank}", "rt") as packed:
-            assert packed.read() == "z"
-    two.run("text.write(' more')\ntext.close()").raise_for_error()
 
 
 def test_a_package_in_another_folder_of_the_path_is_imported_again(two, tmp_path, monkeypatch):
@@ -97,6 +86,21 @@ def test_operators_of_a_script_can_be_called_in_cells(two, tmp_path):
     two.run_script(str(script)).raise_for_error()
     result = two.run("torch.ops.again.add(torch.tensor(1)).item()")
     assert {its.result_repr for its in result.values()} == {"2"}
+
+
+def test_files_that_a_script_leaves_open_are_complete_and_its_names_can_go_on(two, tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import gzip, os\nrank = os.environ['RANK']\n"
+        f"text = open({str(tmp_path)!r} + '/text' + rank, 'w')\ntext.write('a line')\n"
+        f"packed = gzip.open({str(tmp_path)!r} + '/packed' + rank, 'wt')\npacked.write('z')\n"
+    )
+    two.run_script(str(script)).raise_for_error()
+    for rank in range(2):
+        assert (tmp_path / f"text{rank}").read_text() == "a line"
+        with gzip.open(tmp_path / f"packed{rank}", "rt") as packed:
+            assert packed.read() == "z"
+    two.run("text.write(' more')\ntext.close()").raise_for_error()
 
 
 def test_another_number_of_interop_threads_than_an_earlier_script_has_set_is_said(two, tmp_path):

@@ -6,6 +6,7 @@ back afterwards. Its names are left for looking at, as IPython's ``%run`` leaves
 
 from __future__ import annotations
 
+import builtins
 import importlib.machinery
 import importlib.util
 import inspect
@@ -69,6 +70,8 @@ def execute(
     """
     before, files, interrupts = Left(), OpenFiles(), signal.getsignal(signal.SIGINT)
     module = types.ModuleType(_MAIN)
+    if sys.version_info < (3, 14):
+        vars(module)["__annotations__"] = {}
     launch = environment.read({**os.environ, **script.variables})
     stack = ExitStack()
     try:
@@ -175,9 +178,7 @@ def _file(module: types.ModuleType, name: str) -> CodeType:
     linecache.checkcache(path)
     module.__file__ = path
     loader = importlib.machinery.SourceFileLoader(_MAIN, path)
-    module.__dict__.update(
-        __builtins__=__builtins__, __cached__=None, __loader__=loader, __spec__=None
-    )
+    module.__dict__.update(__builtins__=builtins, __cached__=None, __loader__=loader, __spec__=None)
     try:
         with io.open_code(path) as file:
             source = file.read()
@@ -197,7 +198,7 @@ def _module(module: types.ModuleType, name: str) -> CodeType:
     linecache.checkcache(spec.origin or "")
     sys.argv[0] = spec.origin or name
     module.__dict__.update(
-        __builtins__=__builtins__,
+        __builtins__=builtins,
         __cached__=spec.cached,
         __file__=spec.origin,
         __loader__=spec.loader,
