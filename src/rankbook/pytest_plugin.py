@@ -189,4 +189,12 @@ def _marker_of(item: pytest.Item) -> _Marker:
             "Give the number of ranks: @pytest.mark.ranks(4), and backend= or timeout= if needed.",
             pytrace=False,
         )
+    if not isinstance(marked.backend, (str, type(None))):
+        pytest.fail('backend= is a name, such as "gloo" or "nccl".', pytrace=False)
+    if marked.timeout is not None and not _is_time(marked.timeout):
+        pytest.fail("timeout= is a positive number of seconds, such as 30.", pytrace=False)
     return marked
+
+
+def _is_time(value: Any) -> bool:
+    return type(value) in (int, float) and 0 < value < float("inf")

@@ -158,6 +158,51 @@ def test_rank_is_there_after_it_died():
     dist.barrier()
 
 
+@pytest.mark.ranks(2)
+def test_leaves_a_call(rank):
+    if rank == 0:
+        dist.all_reduce(torch.ones(1), async_op=True)
+
+
+@pytest.mark.ranks(2)
+def test_meets_no_call_of_another_test():
+    x = torch.full((1,), 5.0)
+    dist.all_reduce(x)
+    assert x.item() == 10
+
+
+class Odd(Exception):  # noqa: N818 - it cannot be pickled
+    def __init__(self, first, second):
+        super().__init__("odd")
+        self.kept = lambda: (first, second)
+
+
+@pytest.mark.ranks(2)
+@pytest.mark.xfail(raises=Odd, strict=True)
+def test_raises_what_does_not_travel():
+    raise Odd(1, 2)
+
+
+class Wordless(Exception):  # noqa: N818
+    def __str__(self):
+        raise ValueError("no words")
+
+
+@pytest.mark.ranks(2)
+def test_raises_without_words():
+    raise Wordless
+
+
+@pytest.mark.ranks(2, timeout=0)
+def test_has_no_time():
+    pass
+
+
+@pytest.mark.ranks(2, backend=3)
+def test_has_no_backend():
+    pass
+
+
 @pytest.mark.ranks(2, timeout=0.5)
 def test_takes_too_long():
     time.sleep(60)

@@ -58,7 +58,7 @@ PASSES = (
     *("TestInAClass::test_its_instance_travels", "test_sets_a_variable", "test_finds_no_variable"),
     *("test_group_is_whole_after_a_hang", "test_warns", "test_of_two_ranks"),
     *("test_destroys_the_group", "test_group_is_there_after_it_was_destroyed"),
-    "test_rank_is_there_after_it_died",
+    *("test_rank_is_there_after_it_died", "test_meets_no_call_of_another_test"),
 )
 
 
@@ -100,6 +100,7 @@ def test_the_exception_of_a_rank_is_the_test_s_and_the_verdict_stands_below(said
 def test_xfail_and_skip_are_those_of_the_ranks(said):
     ends = summary(said)
     assert ends["test_expected_to_fail"][0] == "XFAIL"
+    assert ends["test_raises_what_does_not_travel"][0] == "XFAIL"
     assert "SKIPPED [1] test_sample.py" in said
     assert "not today" in said
     end, text = ends["test_skips_on_some"]
@@ -125,6 +126,9 @@ def test_a_death_is_a_failure_that_says_how(said):
         ),
         ("test_computes_too_early", "'rank' is known on the ranks only"),
         ("test_asks", "a test on ranks cannot ask"),
+        ("test_raises_without_words", "Wordless"),
+        ("test_has_no_time", "timeout= is a positive number of seconds"),
+        ("test_has_no_backend", "backend= is a name"),
     ],
 )
 def test_impossible_requests_of_tests_are_refused_in_one_line(said, name, why):

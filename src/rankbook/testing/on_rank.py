@@ -61,7 +61,8 @@ class Left:
 
     warned: tuple[Warned, ...] = ()
     is_group_lost: bool = False
-    """Whether the rank is in another process group than before, or in none."""
+    """Whether the rank is in another process group than before, or in none; or has begun a call
+    that is not known to be done, which calls of the next test would meet."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,8 @@ class Raised:
     message: str
     shown: Any
     """pytest's representation of it."""
+    kind: bytes
+    """Its class, pickled; empty where that is not known by its name elsewhere."""
     left: Left
 
 
@@ -107,8 +110,11 @@ def run(namespace: dict[str, Any]) -> Encoded | None:
     config = _configured(pickle.dumps(body.run))
     caught: list[warnings.WarningMessage]
 
+    begun = _last_call()
+
     def left() -> Left:
-        return Left(tuple(map(_warned, caught)), dist.group.WORLD is not group)
+        is_lost = dist.group.WORLD is not group or _has_open_calls(begun)
+        return Left(tuple(map(_warned, caught)), is_lost)
 
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -122,6 +128,18 @@ def run(namespace: dict[str, Any]) -> Encoded | None:
         finally:
             here.clear()
     return Encoded(left()) if left() != Left() else None
+
+
+def _last_call() -> int:
+    ledger = calls.installed()
+    return ledger.last if ledger else 0
+
+
+def _has_open_calls(since: int) -> bool:
+    """Whether a call after one is not known to be done: nobody has waited for it."""
+    ledger = calls.installed()
+    made = ledger.since(since)[0] if ledger else []
+    return any(call.completed is None and not call.stream_ordered for call in made)
 
 
 def _call(body: Body, config: pytest.Config) -> None:
@@ -195,10 +213,24 @@ def _raised(error: BaseException, config: pytest.Config, left: Left) -> Raised:
     return Raised(
         None if own else _that_pickles(error),
         own,
-        str(error),
+        _message(error),
         _shown(error, config),
+        _pickled(type(error)),
         left,
     )
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as raised:  # noqa: BLE001 - by a __str__ of the test's
+        return f"<{type(raised).__name__} in __str__>"
+
+
+def _pickled(kind: type[BaseException]) -> bytes:
+    with suppress(Exception):
+        return pickle.dumps(kind)
+    return b""
 
 
 def _that_pickles(error: BaseException) -> BaseException | None:

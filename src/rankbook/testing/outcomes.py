@@ -6,6 +6,7 @@ import pickle
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import TypeAlias
 
 import pytest
@@ -104,7 +105,7 @@ class Outcome:
         for ranks, failure in self._result.failures():
             first = self._raised.get(ranks[0])
             if first is not None and not failure.freed:
-                return OWN[first.own](first.message) if first.own else first.error
+                return OWN[first.own](first.message) if first.own else first.error or _like(first)
         return None
 
     def shown(self, error: BaseException) -> ExceptionChainRepr | tuple[str, int, str] | None:
@@ -173,6 +174,17 @@ class Outcome:
     def _at(self, message: str) -> ReprFileLocation:
         file, line, _ = self._item.location
         return ReprFileLocation(file, (line or 0) + 1, message)
+
+
+def _like(raised: Raised) -> BaseException | None:
+    """An exception of the same class and message, in place of one that cannot be sent."""
+    with suppress(Exception):
+        kind = pickle.loads(raised.kind)  # noqa: S301
+        made: BaseException = kind.__new__(kind)
+        made.args = (raised.message,)
+        str(made)  # which may need what __init__ sets
+        return made
+    return None
 
 
 def _has_verdict(result: CellResult) -> bool:
