@@ -15,7 +15,7 @@ from rankbook.teach.forms import plain
 from rankbook.teach.here import Here
 from rankbook.teach.watching import Started
 
-__all__ = ["in_words", "judge"]
+__all__ = ["agree", "in_words", "judge"]
 
 _WIDTH = 60
 
@@ -51,29 +51,36 @@ def judge(module: str, name: str, names: dict[str, Any]) -> str:
 
 
 def _finding(exercise: Exercise, here: Here, got: Any, want: Any) -> str:
-    if _agree(got, want, exercise.tolerance):
+    if agree(got, want, exercise.tolerance):
         return "right"
     for mistake in exercise.mistakes:
-        if mistake.gives and _agree(got, mistake.gives(here), exercise.tolerance):
+        if mistake.gives and agree(got, mistake.gives(here), exercise.tolerance):
             return mistake.name
     return "other"
 
 
-def _agree(got: Any, want: Any, tolerance: float) -> bool:
-    """Whether two values are the same: tensors, numbers, and lists, tuples and dicts of them."""
+def agree(got: Any, want: Any, tolerance: float) -> bool:
+    """Whether two values are the same: tensors, numbers, and lists, tuples and dicts of them.
+
+    Args:
+        got: The value.
+        want: What is right.
+        tolerance: Relative to that.
+    """
     import torch
 
     if isinstance(want, torch.Tensor):
         return (
             isinstance(got, torch.Tensor)
             and got.shape == want.shape
+            and got.is_floating_point() == want.is_floating_point()
             and torch.allclose(got.detach().double(), want.double(), rtol=tolerance, atol=tolerance)
         )
     if isinstance(want, (list, tuple)):
         return (
             isinstance(got, (list, tuple))
             and len(got) == len(want)
-            and all(_agree(g, w, tolerance) for g, w in zip(got, want, strict=True))
+            and all(agree(g, w, tolerance) for g, w in zip(got, want, strict=True))
         )
     if isinstance(want, float):
         return isinstance(got, (int, float)) and abs(got - want) <= tolerance * max(1.0, abs(want))
@@ -96,7 +103,7 @@ def in_words(got: Any, want: Any, tolerance: float) -> tuple[str, str]:
     """
     if _are_lists(got, want) and len(got) == len(want):
         pairs = enumerate(zip(got, want, strict=True))
-        i = next(i for i, pair in pairs if not _agree(*pair, tolerance))
+        i = next(i for i, pair in pairs if not agree(*pair, tolerance))
         if _has_tensors(want):
             return in_words(got[i], want[i], tolerance)
         if len(_rounded(want)) > _WIDTH:
@@ -142,16 +149,29 @@ def _short(value: Any, *, beside: Any = None) -> str:
 
     if isinstance(value, torch.Tensor):
         if value.numel() > 8:  # noqa: PLR2004 - what fits into a line
-            begins = _rounded(value.flatten()[:4])
+            begins = f"{_rounded(value.flatten()[:4])}{_of_another_type(value, beside)}"
             return f"a tensor of shape {tuple(value.shape)} that begins {begins}"
-        is_other = isinstance(beside, torch.Tensor) and beside.shape != value.shape
-        shape = f" of shape {tuple(value.shape)}" if is_other else ""
-        return f"{_rounded(value)}{shape}"
+        return (
+            f"{_rounded(value)}{_of_another_shape(value, beside)}{_of_another_type(value, beside)}"
+        )
     if isinstance(beside, torch.Tensor) and value is not None:
         return f"{_of_type(value)} {_cut(_rounded(value))}, which is no tensor"
     if _has_tensors(value):
         return " and ".join(map(_short, value))
     return _cut(_rounded(value))
+
+
+def _of_another_shape(value: Any, beside: Any) -> str:
+    is_other = getattr(beside, "shape", value.shape) != value.shape
+    return f" of shape {tuple(value.shape)}" if is_other else ""
+
+
+def _of_another_type(value: Any, beside: Any) -> str:
+    import torch
+
+    is_tensor = isinstance(beside, torch.Tensor)
+    is_other = is_tensor and beside.is_floating_point() != value.is_floating_point()
+    return f" of {value.dtype}" if is_other else ""
 
 
 def _of_type(value: Any) -> str:

@@ -38,7 +38,20 @@ SAME = (
     "Make a tensor for each rank: [torch.empty_like(x) for _ in range(world_size)]."
 )
 
+RETURNS_SENDER = (
+    "dist.recv writes into the tensor that it is given, and returns the rank of the sender. Do not "
+    "assign what it returns: use that tensor."
+)
+
+ENDLESS = (
+    "If it is a loop that does not end: its condition has to change in each turn, on every rank."
+)
+
 _OF_TORCH = {
+    r"there is no such rank": "That rank is worked out wrongly. Look at the sign (who is to the "
+    "left, who to the right), at the distance of this step, and whether % world_size is missing.",
+    r"Pair is not connected": "A rank cannot send to itself, nor to one that has ended: src= and "
+    "dst= name another rank.",
     r"invalid output tensor list": "The list needs a tensor for each rank before the call, which "
     "writes into them: [torch.empty_like(x) for _ in range(world_size)].",
     r"Expected parameter `\w+` of type torch\.Tensor": "A collective takes a tensor, and writes "
@@ -66,6 +79,7 @@ _OF_TORCH = {
 _COPIES = re.compile(r"\[[^\[\]]+\]\s*\*\s*(?:world_size|\d)")
 _ASYNC = re.compile(r"async_op\s*=\s*True|\b(?:isend|irecv)\(")
 _COLLECTIVE = r"dist\.(?:all_reduce|broadcast|reduce|all_gather\w*|reduce_scatter\w*|all_to_all\w*)"
+_RECV_USED = re.compile(r"[\w\])]\s*\+?=\s*(?:\w+\.)*recv\(")
 _RESULT_USED = re.compile(rf"(?:return|=|\()\s*{_COLLECTIVE}\(")
 _RETURNS = re.compile(r"^\s+return\b.", re.MULTILINE)
 
@@ -96,12 +110,22 @@ def usual_hint(
         return hint
     if tried.hang and not tried.raised:
         return EVERY_RANK if "uneven shards" in tried.advice else tried.advice
-    if any(report.get("got", "").startswith("<generator ") for report in tried.said.values()):
-        return YIELDS
+    if _RECV_USED.search(code):
+        return RETURNS_SENDER
+    if tried.late:
+        return ENDLESS
     if tried.raised:
         return _of_what_was_raised(name, code, tried)
+    return _of_the_values(code, tried, communicates=communicates)
+
+
+def _of_the_values(code: str, tried: Tried, *, communicates: bool) -> str:
+    if any(report.get("got", "").startswith("<generator ") for report in tried.said.values()):
+        return YIELDS
     if _got_none(tried):
         return _of_none(code)
+    if any(report.get("notes", {}).get("unwaited") for report in tried.said.values()):
+        return UNWAITED
     has_called = any(traffic.calls for traffic in tried.traffic.values())
     return ALONE if communicates and not has_called else _of_the_calls(code)
 

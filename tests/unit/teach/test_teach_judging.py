@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rankbook.teach.judging import in_words
+from rankbook.teach.judging import agree, in_words
 
 FOUR = torch.full((4,), 277.75)
 STEPS = [("F", k) for k in range(20)]
@@ -32,8 +32,27 @@ STEPS = [("F", k) for k in range(20)]
         ([FOUR[:2].numpy()], [1], ("[array([277.75, 277.75], dtype=float32)]", "[1]")),
         ((x for x in ()), 1, ("<generator object <genexpr>>", "1")),
         ("a", "b", ("'a'", "'b'")),
+        (torch.tensor([1, 2]), torch.tensor([1.0, 2.0]), ("[1, 2] of torch.int64", "[1, 2]")),
+        (
+            torch.ones(9, dtype=torch.int32),
+            torch.ones(9),
+            (
+                "a tensor of shape (9,) that begins [1, 1, 1, 1] of torch.int32",
+                "a tensor of shape (9,) that begins [1, 1, 1, 1]",
+            ),
+        ),
         (torch.ones(9), torch.zeros(1), ("a tensor of shape (9,) that begins [1, 1, 1, 1]", "[0]")),
     ],
 )
 def test_a_wrong_value_is_shown_beside_the_right_one_in_a_line(got, want, words):
     assert in_words(got, want, 1e-5) == words
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64, torch.bool])
+def test_whole_numbers_are_not_right_where_others_are_wanted(dtype):
+    assert not agree(torch.ones(2, dtype=dtype), torch.ones(2), 1e-5)
+    assert not agree(torch.ones(2), torch.ones(2, dtype=dtype), 1e-5)
+
+
+def test_a_type_that_is_more_exact_is_right():
+    assert agree(torch.ones(2, dtype=torch.float64), torch.ones(2), 1e-5)

@@ -8,11 +8,12 @@ import pytest
 
 from rankbook.models.calls import Traffic
 from rankbook.teach.trying import Tried
-from rankbook.teach.usual import ALONE, DOTS, SAME, YIELDS, usual_hint
+from rankbook.teach.usual import ALONE, DOTS, ENDLESS, RETURNS_SENDER, SAME, YIELDS, usual_hint
 
 NONE = Tried({0: {"finding": "other", "got": "None", "want": "4"}})
 OTHER = Tried({0: {"finding": "other", "got": "3", "want": "4"}})
 YIELDED = Tried({0: {"finding": "other", "got": "<generator object f>", "want": "4"}})
+LEFT = Tried({0: {"finding": "other", "got": "3", "want": "4", "notes": {"unwaited": 1}}})
 HANG = Tried({}, hang="missing_rank", advice="Often it is a branch.")
 RAISED = Tried({}, raised={0: ("TypeError", "TypeError: unsupported: 'NoneType' and 'int'")})
 
@@ -45,6 +46,20 @@ def hint_for(code, tried, *, is_here=False, missed=()):
         ("    pass\n", raised("'NoneType' object has no attribute 'wait'"), "A call that blocks"),
         ("    pass\n", raised("Must specify global_rank or group_rank"), "The call lacks a rank"),
         ("    pass\n", raised("``scatter_list`` must be specified on"), "scatter deals out"),
+        (
+            "    pass\n",
+            raised("send to rank 4: there is no such rank, this"),
+            "That rank is worked",
+        ),
+        (
+            "    pass\n",
+            raised("Pair is not connected ([127.0.0.1]:4)"),
+            "A rank cannot send to its",
+        ),
+        ("    x = dist.recv(x, src=0)\n    return x\n", OTHER, RETURNS_SENDER),
+        ("    n += dist.recv(x, 0)\n    return n\n", raised("type torch.Tensor"), RETURNS_SENDER),
+        ("    while True:\n        pass\n", Tried({}, late={0: "In [3] line 2"}), ENDLESS),
+        ("    h = dist.irecv(x)\n    k.wait()\n    return x\n", LEFT, "Nothing waits"),
         ("    pass\n", raised("(): incompatible function arguments."), "torch was given"),
     ],
 )
@@ -57,6 +72,7 @@ def test_a_usual_mistake_gets_its_hint(body, tried, begins):
     [
         ("    return x + 1\n", OTHER),
         ("    return lookup(x)\n", NONE),
+        ("    dist.recv(x, src=0)\n    return x\n", OTHER),
         ("    h = dist.isend(x, 1)\n    h.wait()\n    return x\n", OTHER),
         ("    h = dist.isend(x, 1)\n    return x.y\n", raised("no attribute 'y'")),
     ],
