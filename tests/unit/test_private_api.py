@@ -265,6 +265,7 @@ USES = [
     (SCHEDULE, "_stage", "distributed"),
     (SCHEDULES, "_stages", "distributed"),
     (STORAGE, "_cdata", "distributed"),
+    (TENSOR, "_version", "teach"),
     (LOADERS, "_BaseDataLoaderIter", "distributed"),
     (LOADER, "_index_sampler", "distributed"),
     ("multiprocessing.process.BaseProcess", "_target", "distributed"),

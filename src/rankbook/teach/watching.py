@@ -10,10 +10,15 @@ from sys import _getframe
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from rankbook import calls
+
 if TYPE_CHECKING:
     from rankbook.teach.here import Here
 
 __all__ = ["Started", "Watch", "by_hand"]
+
+_NO_COLLECTIVES = ("send", "recv", "barrier")
+"""Operations of the account by which ranks get nothing from all others."""
 
 _COLLECTIVES = (
     "all_gather",
@@ -43,33 +48,26 @@ def by_hand(here: Here, act: Callable[[], Any]) -> Any:
         here: The rank.
         act: Uses what the learner wrote.
     """
-    real = {name: getattr(here.dist, name) for name in _COLLECTIVES}
-    called: list[str] = []
-
-    def counting(name: str) -> Callable[..., Any]:
-        def call(*args: Any, **how: Any) -> Any:
-            called.append(name)
-            return real[name](*args, **how)
-
-        return call
-
-    for name in real:
-        setattr(here.dist, name, counting(name))
+    # The account also sees what has another name, or is called by a library.
+    ledger = calls.installed()
+    before = ledger.last if ledger else 0
     try:
         return act()
     finally:
-        for name, original in real.items():
-            setattr(here.dist, name, original)
-        here.note(collectives=len(called))
+        made = ledger.since(before)[0] if ledger else []
+        here.note(collectives=sum(call.op not in _NO_COLLECTIVES for call in made))
 
 
 class _Handle:
-    """What an asynchronous call returns, which notes that it was waited for."""
+    """What an asynchronous call returns, which notes that it was waited for, and in what state."""
 
-    def __init__(self, handle: Any, watch: Watch) -> None:
+    def __init__(self, handle: Any, watch: Watch, tensor: Any) -> None:
         self._handle, self._watch = handle, watch
+        self._tensor, self._version = tensor, tensor._version  # noqa: SLF001 - counts its writes
 
     def wait(self, *args: Any) -> Any:
+        if id(self) not in self._watch.waited:
+            self._watch.changed += self._tensor._version != self._version  # noqa: SLF001
         self._watch.waited.add(id(self))
         return self._handle.wait(*args)
 
@@ -86,6 +84,7 @@ class Watch:
     Attributes:
         started: Calls so far.
         waited: Which handles were waited for.
+        changed: Calls whose tensor was written to before they were waited for.
     """
 
     def __init__(self, here: Here) -> None:
@@ -94,6 +93,7 @@ class Watch:
         self._handles: list[_Handle] = []
         self.started = 0
         self.waited: set[int] = set()
+        self.changed = 0
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -109,7 +109,7 @@ class Watch:
         handle = self._real(*args, **how)
         if handle is None:
             return None
-        self._handles.append(_Handle(handle, self))
+        self._handles.append(_Handle(handle, self, args[0] if args else how["tensor"]))
         return self._handles[-1]
 
     @property

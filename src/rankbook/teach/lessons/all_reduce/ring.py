@@ -14,25 +14,35 @@ from rankbook.teach.lessons.all_reduce import shared
 __all__ = ["RING"]
 
 
-def _ring(here: Here, *, adds: bool = False, starts: int = 1, steps: int | None = None) -> Any:
+def _ring(
+    here: Here,
+    *,
+    adds: bool = False,
+    starts: int = 1,
+    into: int | None = None,
+    way: int = -1,
+    steps: int | None = None,
+) -> Any:
     """What a ring leaves on this rank, worked out without sending anything.
 
     Args:
         here: The rank.
         adds: Whether the second half adds, instead of copying.
         starts: Which chunk a rank sends first in the second half, counted from its own.
+        into: Into which it puts what comes then; None: into the one that its neighbour has sent.
+        way: By how much the two are further in the next step.
         steps: Of the second half; None: one fewer than ranks.
     """
     n = here.world_size
-    held = [[10**rank] * n for rank in range(n)]
+    held = [[(chunk + 1) * 10**rank for chunk in range(n)] for rank in range(n)]
     for step in range(n - 1):
         sent = [held[rank][(rank - step) % n] for rank in range(n)]
         for rank in range(n):
             held[rank][(rank - step - 1) % n] += sent[rank - 1]
     for step in range(n - 1 if steps is None else steps):
-        sent = [held[rank][(rank + starts - step) % n] for rank in range(n)]
+        sent = [held[rank][(rank + starts + way * step) % n] for rank in range(n)]
         for rank in range(n):
-            chunk = (rank + starts - step - 1) % n
+            chunk = (rank + (starts - 1 if into is None else into) + way * step) % n
             held[rank][chunk] = sent[rank - 1] + (held[rank][chunk] if adds else 0)
     values = here.torch.tensor(held[here.rank], dtype=here.torch.float32)
     return values.repeat_interleave(shared.NUMBERS // n)
@@ -58,6 +68,7 @@ RING = Exercise(
     right=shared.total,
     targets=(
         shared.BY_HAND,
+        shared.at_least(12),
         Target("steps", "calls", "calls (a send and a recv in each step)", most=12),
         Target("bytes", "nbytes", "bytes sent and received", most=2 * 6 * shared.BYTES / 4),
     ),
@@ -73,6 +84,7 @@ RING = Exercise(
         shared.not_by_hand(
             "%%dist\ndef ring_all_reduce(x):\n    dist.all_reduce(x)\n    return x\n"
         ),
+        shared.told_nobody("ring_all_reduce"),
         Mistake(
             "not-into-x",
             "x is still as the first half left it. `chunks[k] = …` puts another tensor into the "
@@ -107,6 +119,58 @@ RING = Exercise(
             gives=lambda here: _ring(here, starts=0),
         ),
         Mistake(
+            "into-another-place",
+            "What comes is put into another place than it was sent from. Your left neighbour, rank "
+            "r - 1, sends its chunk r - step: it belongs into your chunk r - step, too.",
+            _of("""    for step in range(world_size - 1):
+        outgoing = chunks[(rank + 1 - step) % world_size]
+        chunks[(rank - step - 1) % world_size][:] = exchange(outgoing)
+"""),
+            says="has chunks in places of others",
+            gives=lambda here: _ring(here, into=-1),
+        ),
+        Mistake(
+            "the-other-way-round",
+            "The next chunk to pass on is the one that has just come, one further down: rank + 1 - "
+            "step. With + step a rank sends what it has not got yet.",
+            _of("""    for step in range(world_size - 1):
+        outgoing = chunks[(rank + 1 + step) % world_size]
+        chunks[(rank + step) % world_size][:] = exchange(outgoing)
+"""),
+            says="has passed on chunks that had not come",
+            gives=lambda here: _ring(here, way=1),
+        ),
+        Mistake(
+            "one-chunk-only",
+            "One chunk has come, and no other. In each next step a rank passes on the chunk that "
+            "it has just received: n - 1 steps, and step in both indices.",
+            _of("""    for step in range(world_size - 1):
+        chunks[rank][:] = exchange(chunks[(rank + 1) % world_size])
+"""),
+            says="has got one chunk, and no other",
+            gives=lambda here: _ring(here, way=0),
+        ),
+        Mistake(
+            "the-first-half-again",
+            "That is the first half once more. In the second, rank r begins with chunk r + 1, "
+            "which is complete there, and what comes replaces a chunk.",
+            _of("""    for step in range(world_size - 1):
+        outgoing = chunks[(rank - step) % world_size]
+        chunks[(rank - step - 1) % world_size] += exchange(outgoing)
+"""),
+            says="has numbers in it several times",
+            gives=lambda here: _ring(here, adds=True, starts=0),
+        ),
+        Mistake(
+            "not-around",
+            "Numbers of chunks go around, as the ranks do: after 3 comes 0. It takes % world_size.",
+            _of("""    for step in range(world_size - 1):
+        outgoing = chunks[rank + 1 - step]
+        chunks[rank - step][:] = exchange(outgoing)
+"""),
+            seen=lambda seen: seen.raises("list index out of range"),
+        ),
+        Mistake(
             "a-step-too-few",
             "One chunk never arrives: a complete chunk has to pass n - 1 ranks, so it takes n - 1 "
             "steps.",
@@ -129,8 +193,8 @@ RING = Exercise(
         ),
         Mistake(
             "whole-tensors",
-            "The steps are right, but the whole tensor travels in each of them. Send a chunk: the "
-            "ring is fast because each message is only an n-th of the tensor.",
+            "The result is right, but the messages are too large. In each step one chunk travels, "
+            "as it is: the ring is fast because a message is only an n-th of the tensor.",
             """%%dist
 def ring_all_reduce(x):
     passing = x.clone()
@@ -139,12 +203,12 @@ def ring_all_reduce(x):
         x += passing
     return x
 """,
-            seen=lambda seen: seen.missed == {"bytes"},
+            seen=lambda seen: "bytes" in seen.missed and "steps" not in seen.missed,
         ),
         Mistake(
             "receives-first",
-            "All ranks wait in recv, and none has sent. Use exchange(…), which starts its send "
-            "before it receives.",
+            "All ranks wait in the same call: in recv, and none has sent; or in send, and none "
+            "receives. Use exchange(…), which starts its send, then receives.",
             _of("""    for step in range(world_size - 1):
         k = (rank - step) % world_size
         dist.recv(chunks[k], src=left)

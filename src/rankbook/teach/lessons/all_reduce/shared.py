@@ -9,7 +9,17 @@ from rankbook.teach.definitions import Mistake, Target
 if TYPE_CHECKING:
     from rankbook.teach.here import Here
 
-__all__ = ["BYTES", "BY_HAND", "NUMBERS", "full", "given", "not_by_hand", "total"]
+__all__ = [
+    "BYTES",
+    "BY_HAND",
+    "NUMBERS",
+    "at_least",
+    "given",
+    "not_by_hand",
+    "scaled",
+    "told_nobody",
+    "total",
+]
 
 
 NUMBERS = 8
@@ -17,21 +27,31 @@ BYTES = 4 * NUMBERS
 
 
 def given(here: Here) -> Any:
-    """What a rank gives."""
-    return here.torch.full((NUMBERS,), 10.0**here.rank)
+    """What a rank gives.
+
+    The learner's cells give the same number in every place. Here each chunk has another one, so
+    that a chunk in a wrong place is seen.
+    """
+    return scaled(here, 10.0**here.rank)
 
 
-def full(here: Here, value: float) -> Any:
-    """A tensor of one value, as long as what ranks give."""
-    return here.torch.full((NUMBERS,), float(value))
+def scaled(here: Here, value: float) -> Any:
+    """A tensor as long as what ranks give: a value in the first chunk, twice that in the next."""
+    factors = here.torch.arange(1.0, here.world_size + 1)
+    return value * factors.repeat_interleave(NUMBERS // here.world_size)
 
 
 def total(here: Here) -> Any:
     """The sum of what all ranks give."""
-    return full(here, sum(10**rank for rank in range(here.world_size)))
+    return scaled(here, sum(10**rank for rank in range(here.world_size)))
 
 
 BY_HAND = Target("by-hand", "collectives", "collectives", most=0, tells=False)
+
+
+def at_least(calls: int) -> Target:
+    """The target of who does not do without sends and receives."""
+    return Target("talks", "calls", "calls", most=float("inf"), least=calls, tells=False)
 
 
 def not_by_hand(example: str) -> Mistake:
@@ -46,4 +66,19 @@ def not_by_hand(example: str) -> Mistake:
         "those apart. Use sends and receives alone.",
         example,
         seen=lambda seen: "by-hand" in seen.missed,
+    )
+
+
+def told_nobody(name: str) -> Mistake:
+    """The mistake of working the sum out from what is known of the other ranks' numbers.
+
+    Args:
+        name: Of the function.
+    """
+    return Mistake(
+        "told-nobody",
+        "The result is right, but no rank has sent anything: it is worked out from the trick with "
+        "the digits. In a training step a rank knows its own numbers only.",
+        f"%%dist\ndef {name}(x):\n    return x / 10**rank * 1111\n",
+        seen=lambda seen: seen.missed == {"talks"},
     )

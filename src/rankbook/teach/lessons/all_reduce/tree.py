@@ -13,7 +13,7 @@ __all__ = ["TREE"]
 
 def _of_rank(*values: int) -> Any:
     """A mistake whose values on ranks 0 to 3 are known."""
-    return lambda here: shared.full(here, values[here.rank])
+    return lambda here: shared.scaled(here, values[here.rank])
 
 
 _UP = """%%dist
@@ -35,7 +35,7 @@ TREE = Exercise(
     needs=("tree_all_reduce",),
     tries=lambda here: by_hand(here, lambda: here.tree_all_reduce(shared.given(here))),
     right=shared.total,
-    targets=(shared.BY_HAND, Target("steps", "calls", "calls", most=4)),
+    targets=(shared.BY_HAND, shared.at_least(2), Target("steps", "calls", "calls", most=4)),
     hints=(
         "On the way up the distances were 1, 2. The way down has the same distances backwards.",
         "Start with distance = world_size // 2, and halve it after each step.",
@@ -44,9 +44,44 @@ TREE = Exercise(
     ),
     mistakes=(
         shared.not_by_hand(f"{_UP}    dist.broadcast(x, src=0)\n    return x\n"),
+        shared.told_nobody("tree_all_reduce"),
+        Mistake(
+            "halves-too-late",
+            "After the way up distance is 4, one step too far: no rank has a partner there. Halve "
+            "it before a step of the way down, not after it.",
+            f"""{_UP}    while distance > 1:
+        if rank % (2 * distance) == 0:
+            dist.send(x, dst=rank + distance)
+        elif rank % (2 * distance) == distance:
+            dist.recv(x, src=rank - distance)
+        distance //= 2
+    return x
+""",
+            seen=lambda seen: seen.raises("send to rank 4: there is no such rank"),
+        ),
+        Mistake(
+            "stops-before-the-last-step",
+            "The last step of the way down is missing, distance 1: ranks 0 and 2 have the sum, and "
+            "do not pass it on. Look at when the loop ends.",
+            f"""{_UP}    distance = world_size // 2
+    while distance > 1:
+        if rank % (2 * distance) == 0:
+            dist.send(x, dst=rank + distance)
+        elif rank % (2 * distance) == distance:
+            dist.recv(x, src=rank - distance)
+        distance //= 2
+    return x
+""",
+            says="has only what it had on the way up",
+            seen=lambda seen: (
+                [seen.findings.get(rank) for rank in range(4)]
+                == ["right", "no-way-down", "right", "no-way-down"]
+            ),
+        ),
         Mistake(
             "no-way-down",
-            "Rank 0 has the sum, and no other rank has it: the way down is missing.",
+            "Rank 0 has the sum, and x on the others is as the way up has left it: the way down is "
+            "missing, or what it receives does not get into x.",
             f"{_UP}    return x\n",
             says="has only what it had on the way up",
             gives=_of_rank(1111, 10, 1100, 1000),
