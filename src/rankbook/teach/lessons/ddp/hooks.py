@@ -31,7 +31,12 @@ class HookedDDP(nn.Module):
 
 
 def _is_changed_on_the_way(seen: Seen) -> bool:
-    """Whether all calls were as they should be, and the values are of no known kind."""
+    """Whether a tensor was written to before its call was waited for.
+
+    Or, where that is not seen, all calls were as they should be, and the values of no known kind.
+    """
+    if any(notes.get("changed") for notes in seen.notes.values()):
+        return True
     as_it_should = dict.fromkeys(("started", "during", "asynchronous", "waited"), shared.PARAMETERS)
     return "other" in seen.findings.values() and all(
         as_it_should.items() <= notes.items() and not notes["early"]

@@ -94,6 +94,7 @@ def trying(wrapper: str) -> Callable[[Here], list[Any]]:
             asynchronous=watch.asynchronous,
             early=early,
             waited=len(watch.waited),
+            changed=watch.changed,
         )
         # Copies: what the first step left in a list may be changed by the second.
         gradients = [each if each is None else each.clone() for each in _of(model)]
@@ -138,6 +139,7 @@ def targets(collectives: int) -> tuple[Target, ...]:
             least=collectives,
             tells=False,
         ),
+        Target("changed", "changed", "of them changed on their way", most=0, tells=False),
         Target("early", "early", "of them waited for before its end", most=0, tells=False),
         Target("steps", "steps", "of 2 steps right", most=2, least=2, tells=False),
         Target(
