@@ -99,7 +99,7 @@ def test_every_variable_of_torchrun_is_there(two, write):
 
 def test_changes_of_a_script_to_its_process_are_undone_at_its_end(two, write):
     write("""
-        import builtins, logging, multiprocessing, os, signal, sys, warnings
+        import builtins, gc, logging, multiprocessing, os, signal, sys, threading, warnings
         import torch
         torch.autograd.set_detect_anomaly(True)
         torch.use_deterministic_algorithms(True, warn_only=True)
@@ -121,10 +121,16 @@ def test_changes_of_a_script_to_its_process_are_undone_at_its_end(two, write):
         torch.set_grad_enabled(False)
         torch.manual_seed(1)
         sys.stdout = open(os.devnull, "w")
+        torch.set_printoptions(precision=2)
+        torch.set_warn_always(True)
+        threading.excepthook = sys.unraisablehook = print
+        warnings.formatwarning = lambda *_: ""
+        gc.set_threshold(5, 5, 5)
+        sys.setswitchinterval(1)
         rank = device = dist_info = None
     """)
     state = """
-import builtins, logging, multiprocessing, os, signal, sys, warnings
+import builtins, gc, logging, multiprocessing, os, signal, sys, threading, warnings
 sorted(os.environ.items()), os.getcwd(), sys.path, sys.argv, [
     repr(signal.getsignal(n)) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 ], signal.pthread_sigmask(signal.SIG_BLOCK, ()), warnings.filters[0], \\
@@ -133,7 +139,9 @@ torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_rng_state().sum().
 sys.stdout, rank, device, dist_info, torch.is_anomaly_enabled(), print, \\
 hasattr(builtins, "mine"), \\
 torch.get_deterministic_debug_mode(), torch.backends.cudnn.benchmark, \\
-multiprocessing.get_start_method(allow_none=True)
+multiprocessing.get_start_method(allow_none=True), torch.tensor(1 / 3), \\
+torch.is_warn_always_enabled(), threading.excepthook, sys.unraisablehook, \\
+warnings.formatwarning, gc.get_threshold(), sys.getswitchinterval()
 """
     before = {rank: its.result_repr for rank, its in two.run(state).items()}
     two.run_script("train.py").raise_for_error()

@@ -175,6 +175,7 @@ USES = [
     (TORCH, "_C", "calls"),
     (LIBRARY, "_destroy", "calls"),
     (LIBRARY, "_destroy", "engine"),
+    (TORCH, "_tensor_str", "engine"),
     (GRAPH, "_lineno_map", "calls"),
     (GRAPH, "_prologue_start", "calls"),
     (OPERATOR, "_handle", "calls"),

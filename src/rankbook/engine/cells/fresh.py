@@ -131,7 +131,8 @@ def _folder(folder: str) -> Iterator[None]:
 
 @contextmanager
 def _interpreter(argv: list[str], path: list[str]) -> Iterator[None]:
-    names = ("argv", "stdin", "stdout", "stderr", "excepthook", "displayhook", "breakpointhook")
+    hooks = ("excepthook", "unraisablehook", "displayhook", "breakpointhook")
+    names = ("argv", "stdin", "stdout", "stderr", *hooks)
     before = {name: getattr(sys, name) for name in names}
     before_path, recursion = sys.path[:], sys.getrecursionlimit()
     sys.argv, sys.excepthook = argv, sys.__excepthook__

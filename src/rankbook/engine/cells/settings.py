@@ -6,6 +6,9 @@ import gc
 import os
 import resource
 import socket
+import sys
+import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +23,18 @@ def _collect_garbage(is_on: bool) -> None:  # noqa: FBT001
     (gc.enable if is_on else gc.disable)()
 
 
+def _hooks() -> tuple[Any, Any]:
+    return threading.excepthook, warnings.formatwarning
+
+
+def _set_hooks(hooks: tuple[Any, Any]) -> None:
+    threading.excepthook, warnings.formatwarning = hooks
+
+
+def _print_options() -> dict[str, Any]:
+    return dict(vars(torch._tensor_str.PRINT_OPTS))
+
+
 _SETTINGS: list[tuple[Callable[[], Any], Callable[[Any], object]]] = [
     (torch.is_grad_enabled, torch.set_grad_enabled),
     (torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
@@ -29,6 +44,11 @@ _SETTINGS: list[tuple[Callable[[], Any], Callable[[Any], object]]] = [
     (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
     (torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode),
     (torch.multiprocessing.get_sharing_strategy, torch.multiprocessing.set_sharing_strategy),
+    (torch.is_warn_always_enabled, torch.set_warn_always),
+    (_print_options, lambda options: vars(torch._tensor_str.PRINT_OPTS).update(options)),
+    (_hooks, _set_hooks),
+    (sys.getswitchinterval, sys.setswitchinterval),
+    (gc.get_threshold, lambda counts: gc.set_threshold(*counts)),
     (gc.isenabled, _collect_garbage),
     (socket.getdefaulttimeout, socket.setdefaulttimeout),
 ]
