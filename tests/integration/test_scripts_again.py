@@ -44,6 +44,10 @@ ONCE = {
         "print(__builtins__.__name__, hasattr(__builtins__, 'len'))",
         "builtins True",
     ),
+    "no mark of IPython": (
+        "import sys\nsys.displayhook(hasattr(__builtins__, '__IPYTHON__'))",
+        "False",
+    ),
     "its loader": (
         "print(__loader__.get_source('__main__')[:5], __loader__.name)",
         "print __main__",

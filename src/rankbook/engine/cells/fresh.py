@@ -135,7 +135,7 @@ def _interpreter(argv: list[str], path: list[str]) -> Iterator[None]:
     names = ("argv", "stdin", "stdout", "stderr", *hooks)
     before = {name: getattr(sys, name) for name in names}
     before_path, recursion = sys.path[:], sys.getrecursionlimit()
-    sys.argv, sys.excepthook = argv, sys.__excepthook__
+    sys.argv, sys.excepthook, sys.displayhook = argv, sys.__excepthook__, sys.__displayhook__
     # In a rank, '' or the folder of the notebook is first, where Python has the script's.
     sys.path[:] = [*path, *(each for each in sys.path if each)]
     try:
@@ -184,9 +184,13 @@ def _signals() -> Iterator[None]:
 
 @contextmanager
 def _builtins() -> Iterator[None]:
-    """Restore builtins: scripts replace ``print`` on some ranks."""
+    """Restore builtins: scripts replace ``print`` on some ranks.
+
+    Many scripts take no arguments where they find IPython's mark, as nobody gives any to a cell.
+    """
     names = vars(builtins)
     before = dict(names)
+    names.pop("__IPYTHON__", None)
     try:
         yield
     finally:
