@@ -153,8 +153,11 @@ await together()
         text = "\n".join(one.error.traceback)
         assert "KeyError: 'no such key'" in text
         assert "in fail" in text
+        assert 'File "cell ' in text
         assert "IPython" not in text
         assert one.stderr == ""
+    with pytest.raises(RankError, match="on ranks 0-1"):  # once, as it is the same on both
+        result.raise_for_error()
     # A debugger looks back at the last exception.
     assert two.run("import sys\ntype(sys.last_value).__name__")[0].result_repr == "'ExceptionGroup'"
 

@@ -8,12 +8,15 @@ from types import TracebackType
 from typing import Any
 
 from rankbook import calls
+from rankbook.cellnames import cell_of
 
 __all__ = ["has_group", "hide", "plain"]
 
 _COLOUR = r"(?:\x1b\[[0-9;]*m)*"
 _EMPTY_LINES_ABOVE = re.compile(rf"^([^\n]*\n)(?:{_COLOUR} *\d+{_COLOUR} *{_COLOUR}\n)+")
 """The first line of a frame, and the numbers of the empty lines below it."""
+
+_FILE = re.compile(r'(?<=  )File "([^"\n]+)", line ')
 
 
 def hide(formatter: Any) -> None:
@@ -59,8 +62,14 @@ def plain(error: BaseException, trace: TracebackType | None) -> list[str]:
         trace: The traceback to begin with.
     """
     _remove_ours(error)
-    lines = traceback.format_exception(type(error), error, trace)
-    return "".join(lines).rstrip("\n").split("\n")
+    text = "".join(traceback.format_exception(type(error), error, trace))
+    return _FILE.sub(_with_cell, text).rstrip("\n").split("\n")
+
+
+def _with_cell(line: re.Match[str]) -> str:
+    """The line of a frame; of a cell's with its name, which is the same on all ranks."""
+    cell = cell_of(line[1])
+    return f'File "{cell}", line ' if cell else line[0]
 
 
 def _remove_ours(error: BaseException | None) -> None:
