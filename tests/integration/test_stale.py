@@ -65,6 +65,11 @@ MORE = {
         GROUP,
     ),
     "a mesh": (MESH, "mesh['a'].get_group()", ON_MESH),
+    "a mesh of all ranks": (
+        "mesh = init_device_mesh('cpu', (world_size,))",
+        "dist.all_reduce(torch.ones(1), group=mesh.get_group())",
+        ON_MESH,
+    ),
     "a functional collective": (
         FUNCTIONAL,
         "functional.all_reduce(torch.ones(1), 'sum', (mesh, 0))",

@@ -116,8 +116,9 @@ def heal(account: Account | None, *, clean: bool = False) -> Healed:
         shares = samplers.refuse(account.size, account.rank, dist.get_world_size())
     origin = f"for generation {account.generation}" if account is not None else ""
     if left:
-        # A mesh of the same number of ranks follows the default group by its name.
-        names = [one.terms.name if is_other or not one.terms.is_default else "" for one in left]
+        # A mesh of the same number of ranks follows the default group by its name, if it may.
+        follows = not (clean or is_other)
+        names = ["" if follows and one.terms.is_default else one.terms.name for one in left]
         stale.refuse(ended, dict(zip([one.group for one in left], names, strict=True)), origin)
     ended = ended.more(broken).more(parted)
     if account is not None and (left or broken.kinds):
