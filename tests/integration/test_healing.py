@@ -181,6 +181,29 @@ def test_ranks_cut_before_and_after_a_part_of_a_step_take_the_next(four, place):
     assert states(four, range(BEFORE, STEPS)) == expected[BEFORE:]
 
 
+def test_an_older_fsdp_module_of_mixed_precision_takes_the_next_step(four):
+    mixed = "MixedPrecision(param_dtype=torch.bfloat16)"
+    made = OBJECTS["FSDP, the older one"].replace(
+        "device_id", f"mixed_precision={mixed}, device_id"
+    )
+    code = f"{COMMON}from torch.distributed.fsdp import MixedPrecision\n{made}"
+    four.run(code).raise_for_error()
+    expected = states(four, range(STEPS))
+    four.run(code).raise_for_error()
+    states(four, range(BEFORE))
+    raise_in("between")(four)
+    assert states(four, range(BEFORE, STEPS)) == expected[BEFORE:]
+
+
+def test_an_older_fsdp_module_whose_state_one_rank_has_asked_for_goes_on(four, undisturbed):
+    expected = undisturbed("FSDP, the older one")
+    make(four, "FSDP, the older one")
+    states(four, range(BEFORE))
+    assert not four.run("if rank == 0: model.state_dict()").ok
+    four.run("model.state_dict();").raise_for_error()
+    assert states(four, range(BEFORE, STEPS)) == expected[BEFORE:]
+
+
 def test_ranks_of_which_some_had_entered_join_take_a_step_outside_of_it(four, undisturbed):
     expected = undisturbed("DDP")
     make(four, "DDP")

@@ -225,6 +225,7 @@ USES = [
     (TENSOR, "_post_accumulate_grad_hooks", "distributed"),
     (FSDP_1, "_all_fsdp_states", "distributed"),
     (FSDP_1, "_exec_order_data", "distributed"),
+    (FSDP_1_MADE, "_unshard_params_ctx", "distributed"),
     (FSDP_1, "_post_backward_callback_queued", "distributed"),
     (FSDP_1, "_post_backward_called", "distributed"),
     (FSDP_1, "_post_backward_hook_state", "distributed"),

@@ -632,6 +632,19 @@ def test_a_ddp_module_reduces_what_was_frozen_when_it_was_cut(group):
     assert {*map(id, buckets.reduced(model))} == {*map(id, model.parameters())}
 
 
+@pytest.mark.filterwarnings("ignore:FSDP is switching", "ignore:When using ``NO_SHARD``")
+def test_an_older_fsdp_module_gives_its_state_after_that_was_cut(group):
+    model = FullyShardedDataParallel(torch.nn.Linear(2, 2), device_id=torch.device("cpu"))
+    expected = {name: value.clone() for name, value in model.state_dict().items()}
+    cutting = model.module.register_state_dict_pre_hook(lambda *_args: {}["cut"])
+    with pytest.raises(KeyError):
+        model.state_dict()
+    cutting.remove()
+    again()
+    for _ in range(2):
+        torch.testing.assert_close(dict(model.state_dict()), expected)
+
+
 def test_a_step_that_was_cut_in_join_leaves_it(group):
     model, _ = trained(1)
     with pytest.raises(KeyError), Join([model]):

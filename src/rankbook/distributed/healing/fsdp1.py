@@ -7,10 +7,11 @@ kept them would skip the ``all_gather`` that others wait for, and compute with p
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-__all__ = ["hindrance"]
+__all__ = ["hindrance", "is_amid"]
 
 logger = logging.getLogger(__name__)
 
@@ -24,29 +25,40 @@ _OF_A_STEP = {
 """Attributes that a handle sets in a step, with their values between steps."""
 
 
-def hindrance(module: Any) -> str:
+def is_amid(module: Any) -> bool:
+    """Whether a module, or one in it, is in the middle of a step."""
+    with suppress(AttributeError):  # :func:`hindrance` says so
+        states = module._all_fsdp_states if module._is_root else []
+        parts = [state.training_state for state in states]
+        parts += [one._training_state for one in _handles(states)]
+        return any(part.name != "IDLE" for part in parts)
+    return False
+
+
+def hindrance(module: Any, *, was_cut: bool) -> str:
     """Restart a module; return what this torch lacks for that, empty if nothing.
 
     Args:
         module: The module; modules in it are restarted with their root.
+        was_cut: Whether a step was cut on some rank. This one may be between forward and backward.
     """
     try:
-        _restart(module)
+        _restart(module, was_cut=was_cut)
     except (AttributeError, TypeError) as error:
         logger.warning("an FSDP module cannot go on with this torch", exc_info=True)
         return str(error)
     return ""
 
 
-def _restart(root: Any) -> None:
+def _restart(root: Any, *, was_cut: bool) -> None:
     if not root._is_root:
         return
     states = root._all_fsdp_states
-    handles = [state._handle for state in states if state._handle is not None]
-    if all(one.training_state.name == "IDLE" for one in states) and all(
-        one._training_state.name == "IDLE" for one in handles
-    ):
-        # A rank that was cut between forward and backward has gathered some, unlike the others.
+    for state in states:
+        _leave_unsharded(state)
+    handles = _handles(states)
+    if not was_cut and not is_amid(root):
+        # After a forward some are gathered, and a backward may come.
         for handle in handles:
             if handle.uses_sharded_strategy and not handle.needs_unshard():
                 _free(handle)
@@ -59,6 +71,17 @@ def _restart(root: Any) -> None:
     for state in states:
         state.training_state = type(state.training_state).IDLE
         state._unshard_event = None
+
+
+def _handles(states: Sequence[Any]) -> list[Any]:
+    return [state._handle for state in states if state._handle is not None]
+
+
+def _leave_unsharded(state: Any) -> None:
+    """Leave what ``state_dict`` enters for each module; where it is cut, it does not itself."""
+    while state._unshard_params_ctx:
+        _, context = state._unshard_params_ctx.popitem()
+        context.__exit__(None, None, None)
 
 
 def _free(handle: Any) -> None:

@@ -65,7 +65,8 @@ class Found:
     @property
     def amid(self) -> tuple[str, ...]:
         """Kinds of FSDP modules that are in the middle of a step."""
-        return tuple(kind for kind, module in self.fsdp if fsdp2.is_amid(module))
+        older = {name for name, one, _ in self.others if name == _OLDER and fsdp1.is_amid(one)}
+        return *older, *(kind for kind, module in self.fsdp if fsdp2.is_amid(module))
 
     def split(self, groups: Collection[Any]) -> tuple[Found, Found]:
         """The wrappers whose groups are all among these, and the rest.
@@ -95,7 +96,7 @@ class Found:
         Args:
             groups: Groups without a new rank, which leave such modules whole.
         """
-        of_parts = [one for one in self.others if one[0] == "FullyShardedDataParallel"]
+        of_parts = [one for one in self.others if one[0] == _OLDER]
         parted = Found(others=tuple(one for one in of_parts if not set(one[2]) <= set(groups)))
         return replace(self, others=self.less(parted).others), parted
 
@@ -177,6 +178,9 @@ def _find(names: Mapping[Any, str]) -> Found:
     return Found(tuple(ddp), tuple(shards), tuple(meshes), tuple(rest), tuple(optimizers))
 
 
+_OLDER = "FullyShardedDataParallel"
+"""Also its kind, for all of them: their parameters differ between ranks."""
+
 _OTHERS = {
     "ZeroRedundancyOptimizer": "ZeRO optimizers",
     "FullyShardedDataParallel": "FSDP modules",
@@ -234,16 +238,17 @@ def restart(
     for kind, module in found.fsdp:
         lack = fsdp2.hindrance(module, was_cut=kind in cut)
         hindered.append((Found(fsdp=((kind, module),)), lack))
-    hindered += [
-        (Found(others=(one,)), _RESTARTS[one[0]](one[1]))
-        for one in found.others
-        if one[0] in _RESTARTS
-    ]
+    for one in found.others:
+        name, holder, _ = one
+        if name == _OLDER:
+            lack = fsdp1.hindrance(holder, was_cut=_OLDER in cut)
+        else:
+            lack = _RESTARTS[name](holder)
+        hindered.append((Found(others=(one,)), lack))
     return [(one, lack) for one, lack in hindered if lack]
 
 
 _RESTARTS = {
-    "FullyShardedDataParallel": fsdp1.hindrance,
     "ZeroRedundancyOptimizer": joins.leave,
     "_PipelineSchedule": pipelines.restart,
 }
