@@ -621,6 +621,17 @@ def test_a_ddp_module_keeps_its_buckets_after_a_step_that_was_cut(group, options
             assert buckets.layout(model) == sorted_ones
 
 
+def test_a_ddp_module_cut_before_its_backward_reduces_nothing_in_no_sync(group):
+    model, counted = trained(3)
+    model(torch.ones(1, 2))
+    again()
+    with model.no_sync():
+        model(torch.ones(1, 2)).sum().backward()
+    assert counted.iter == 3
+    model(torch.ones(1, 2)).sum().backward()
+    assert counted.iter == 4
+
+
 def test_a_ddp_module_reduces_what_was_frozen_when_it_was_cut(group):
     model, _ = trained(3)
     cut(model)

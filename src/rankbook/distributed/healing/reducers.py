@@ -176,14 +176,15 @@ def restart(module: Any, kind: str, standings: Sequence[Sequence[Standing]], sto
         module.require_forward_param_sync = True  # as after a whole step
     are_sorted = {one.is_sorted for one in every}
     have_begun = {one.has_begun for one in every}
+    is_whole = False
     if len({(one.has_begun, one.is_sorted, one.would_sort) for one in every}) == 1:
         # Those that neither are sorted nor would be do not tell whether they were cut.
         tells = have_begun == {False} or are_sorted == {True} or every[0].would_sort
-        if tells and all(one.is_done for one in every):
-            return  # no step was cut, or none that matters: all sort in the next forward, or never
+        # No step was cut, or none that matters: all sort in the next forward, or never.
+        is_whole = tells and all(one.is_done for one in every)
     key = f"healing/buckets/{kind}"
-    layout = json.loads(store.get(key)) if _sign(every) else None
-    begin = Begin(module, layout, are_sorted=are_sorted == {True})
+    layout = json.loads(store.get(key)) if _sign(every) and not is_whole else None
+    begin = Begin(module, layout, are_sorted=are_sorted == {True}, is_whole=is_whole)
     compiled.leave_out(begin)
     _due[module] = entrance(module).register_forward_pre_hook(begin, prepend=True)
 
@@ -214,6 +215,9 @@ class Begin:
     """Its buckets from then on; None: those of a first step."""
     are_sorted: bool
     """Whether the buckets of all ranks are sorted: those of this one stay."""
+    is_whole: bool = False
+    """Whether no step was cut that matters, except to a next one in ``no_sync``: a reducer that was
+    prepared for a backward that never came would reduce there."""
 
     def __call__(self, module: Any, _inputs: Any) -> None:
         """Restart the reducer, and remove this hook."""
@@ -224,6 +228,8 @@ class Begin:
                 del hooks[number]
             return
         handle.remove()
+        if self.is_whole and self.ddp.require_backward_grad_sync:
+            return
         _make(self.ddp, buckets.layout(self.ddp) if self.are_sorted else self.layout)
 
 
