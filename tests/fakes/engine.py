@@ -200,7 +200,7 @@ class FakeEngine:
     def forget_error(self):
         self.last_error = ""
 
-    def look(self, closely=False):  # noqa: FBT002
+    def look(self, closely=False, calls=False):  # noqa: FBT002
         state = "idle"
         if self.asks is not None:
             state = "stopped"
@@ -212,7 +212,7 @@ class FakeEngine:
                 self.line,
                 self.cell,
                 self.waiting,
-                tuple(self.recent) if closely and state != "running" else (),
+                tuple(self.recent) if calls or (closely and state != "running") else (),
                 self.still,
                 self.quiet,
                 self.silent if closely else None,

@@ -156,6 +156,21 @@ def test_a_rank_that_died_in_a_call_is_said_to_have(world, tmp_path):
     assert "was killed by SIGKILL in barrier #" in running.value.diagnosis.per_rank[2]
 
 
+def test_a_mismatch_that_kills_is_named_though_who_caused_it_has_gone_on(world):
+    """Gloo ends the process that is sent too much; the sender and others get an exception."""
+    code = (
+        "import time\ntry:\n"
+        "    dist.all_reduce(torch.ones(4, dtype=torch.float64 if rank == 0 else torch.float32))\n"
+        "except RuntimeError:\n    time.sleep(3)"
+    )
+    found = world.session.run(code).diagnosis
+    assert (found.kind, found.ranks) == ("mismatch", (0,))
+    assert found.summary.startswith("Rank 0 called all_reduce #")
+    assert "with 4 elements of float64, where ranks 1-2 called it with 4 elements of float32" in (
+        found.summary
+    )
+
+
 def test_the_verdict_on_a_crash_names_its_line(world):
     result = world.session.run("import os\nx = 1\nif rank == 2: os.abort()\nx = 2")
     assert re.match(r"Rank 2 was killed by SIGABRT at cell \d+ line 3", result.diagnosis.summary)

@@ -20,6 +20,9 @@ class LookAt(Request):
     closely: bool = False
     """For a diagnosis: with the calls that were recorded lately, and looking twice at a rank that
     may be on its way through a call. That takes up to 60 ms."""
+    calls: bool = False
+    """With those calls of a rank that runs, too, which is delayed by a millisecond: another rank
+    has ended, perhaps in a call that did not match."""
     op = "look"
 
 

@@ -51,7 +51,7 @@ def test_a_look_leaves_out_ended_engines_and_marks_silent_ones(cluster, timing):
     cluster.pool.kill(0, registered=True)
     cluster.pool[1].answers = False
 
-    def fail(closely):
+    def fail(**_asked):
         raise SessionError("no.")
 
     cluster.pool[2].look = fail

@@ -156,7 +156,7 @@ def test_a_busy_or_silent_rank_does_not_count_as_out_of_step(settle, formed, poo
 def test_ranks_out_of_step_get_a_new_group_beside_a_busy_rank(settle, formed, pool, calls):
     calls("called('all_reduce', 3 + (rank == 1))")
     look = pool[2].look
-    pool[2].look = lambda closely: look(closely) | {"state": "running", "recent": []}
+    pool[2].look = lambda **asked: look(**asked) | {"state": "running", "recent": []}
     settle(result_of(r1=FAILED), None, [0, 1, 2, 3])
     assert formed.generation == 2
 
@@ -166,7 +166,7 @@ def test_a_rank_that_is_busy_for_a_moment_is_looked_at_again_for_being_in_step(
 ):
     calls("called('all_reduce', 3 + (rank == 2))")
     look = pool[2].look
-    pool[2].look = lambda closely: look(closely) | {"state": "running", "recent": []}
+    pool[2].look = lambda **asked: look(**asked) | {"state": "running", "recent": []}
     sleep = clock.sleep
 
     def come_to_rest(seconds):
@@ -342,7 +342,7 @@ def test_who_has_destroyed_the_group_is_named_where_others_lost_their_connection
     calls("called('all_reduce', 3 + (rank == 0))")
     look = pool[2].look
     made = to_dict(Making("0", (0, 1, 2, 3), done=True, destroyed="cell 1 line 2: end()"))
-    pool[2].look = lambda closely: look(closely) | {"groups": [made]}
+    pool[2].look = lambda **asked: look(**asked) | {"groups": [made]}
     result = settle(result_of(r0=LOST), None, [0, 1, 2, 3])
     assert result.diagnosis.summary.startswith(
         "Rank 2 destroyed the process group (cell 1 line 2: end()), and rank 0 waited for it in "

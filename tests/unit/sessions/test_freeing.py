@@ -257,7 +257,7 @@ def test_a_thread_that_waits_in_torch_when_its_cell_has_ended_is_cut(
         monkeypatch.undo() if asked["cut"] else None
         return freed(**asked)
 
-    monkeypatch.setattr(pool[0], "look", lambda closely=False: to_dict(left))
+    monkeypatch.setattr(pool[0], "look", lambda **_asked: to_dict(left))
     monkeypatch.setattr(pool[0], "free", end_the_connections)
     its = free([0])
     assert (its.cut, its.busy) == (True, frozenset())
@@ -267,7 +267,7 @@ def test_a_thread_that_a_cut_does_not_wake_keeps_no_rank_from_being_free(
     pool, monkeypatch, free, clock, timing
 ):
     """Gloo leaves a thread whose message was cut in two until the timeout of its group."""
-    monkeypatch.setattr(pool[0], "look", lambda closely=False: to_dict(Look("running")))
+    monkeypatch.setattr(pool[0], "look", lambda **_asked: to_dict(Look("running")))
     begin = clock.now
     its = free([0])
     assert (its.was_busy, its.cut, its.busy) == (True, True, frozenset())

@@ -189,7 +189,7 @@ def test_a_hang_is_not_called_likely_where_a_thread_may_do_what_is_awaited(watch
     run(ONE_IS_MISSING)
     pool[2].still = 0.1
     look = pool[0].look
-    pool[0].look = lambda closely: look(closely) | {"threads": 1}
+    pool[0].look = lambda **asked: look(**asked) | {"threads": 1}
     later(clock, watch, 0.7)
     assert watch.diagnosis.stuck
     assert watch.likely is None
@@ -240,6 +240,18 @@ def test_a_dead_rank_gives_a_verdict_whether_proven_or_not(watch, pool, clock, r
     pool.kill(0)
     later(clock, watch, 0.7)
     assert (watch.verdict.kind, watch.verdict.proven) == ("dead", still == 1.0)
+
+
+def test_ranks_that_go_on_beside_a_dead_one_are_asked_for_their_calls(watch, pool, clock, run):
+    """One of them may have caused its end, by a call that did not match."""
+    asked = []
+    look = pool[1].look
+    pool[1].look = lambda **options: asked.append(options["calls"]) or look(**options)
+    run(ALL_RUN)
+    later(clock, watch, 0.7)
+    pool.kill(0)
+    later(clock, watch, 1.0)
+    assert asked == [False, True]
 
 
 def test_ranks_that_wait_beside_a_dead_rank_are_looked_at_most_often(watch, pool, clock, run):

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from rankbook.engine.host import gpu, host
 from rankbook.engine.jobs import Job
-from rankbook.engine.looking import frames
+from rankbook.engine.looking import flight, frames
 from rankbook.engine.looking.raised import with_what_left_it
 from rankbook.engine.operations import CONTROL, operation
 from rankbook.models import Look
@@ -31,6 +31,8 @@ def look(job: Job, request: LookAt) -> Look:
         seen = engine.observer.look(
             engine.doing, runner.cell, engine.group.since, closely=request.closely
         )
+    if request.calls and not seen.recent:
+        seen = replace(seen, recent=flight.called(engine.ledger, engine.group.since))
     runs = seen.state == "running" and runner.cell is not None
     if runner.cell is not None and request.closely:
         seen = engine.observer.reasons.add_to(seen, runner.failures.last)

@@ -94,7 +94,7 @@ class Watch:
             if now < self._due and not self._hurry:
                 return self._due - now
             self._hurry = False
-            self._call = self._ranks.request(LookAt(closely=True))
+            self._call = self._ranks.request(LookAt(closely=True, calls=bool(self._members.dead)))
             self._late = now + self._members.timing.answer_timeout(len(self._ranks))
         if self._call.done or now > self._late:
             call, self._call = self._call, None

@@ -32,14 +32,15 @@ Progress = Mapping[int, "Failure | str | None"]
 went well, or :data:`rankbook.sessions.members.outcomes.PENDING`."""
 
 
-def looks(party: Party, *, closely: bool = True) -> dict[int, Look]:
+def looks(party: Party, *, closely: bool = True, calls: bool = False) -> dict[int, Look]:
     """Look at what ranks do; by rank, those that answer.
 
     Args:
         party: Whom to look at.
         closely: As a diagnosis needs it; see :class:`~rankbook.models.requests.LookAt`.
+        calls: As it needs it where ranks have ended.
     """
-    values = party.look(LookAt(closely)).values
+    values = party.look(LookAt(closely, calls)).values
     return {rank: load(Look, value) for rank, value in values.items()}
 
 
@@ -144,7 +145,8 @@ def observe(members: Members, progress: Progress) -> dict[int, Look]:
         SessionError: There was no group yet.
     """
     members.placed()
-    seen = looks(members.living())
+    calls = bool(members.dead)
+    seen = looks(members.living(), calls=calls)
     if any(look.waiting for look in seen.values()):
         # A rank that was seen in a collective may have been about to leave it.
         pause = members.timing.second_look
@@ -153,7 +155,7 @@ def observe(members: Members, progress: Progress) -> dict[int, Look]:
             rank: replace(look, state="running", waiting=None)
             if look.waiting and look.still < pause / 2
             else look
-            for rank, look in looks(members.living()).items()
+            for rank, look in looks(members.living(), calls=calls).items()
         }
     return complete(members, members.ranks(), seen, progress)
 
