@@ -127,6 +127,8 @@ def test_changes_of_a_script_to_its_process_are_undone_at_its_end(two, write):
         warnings.formatwarning = lambda *_: ""
         gc.set_threshold(5, 5, 5)
         sys.setswitchinterval(1)
+        torch.set_default_device("meta")
+        torch.overrides.TorchFunctionMode().__enter__()  # every function of torch raises
         rank = device = dist_info = None
     """)
     state = """

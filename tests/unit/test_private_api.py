@@ -66,6 +66,9 @@ SHOWN = "_pytest._code.code"
 OPERATOR = "torch._ops.OpOverload"
 WAITED = "torch.distributed._functional_collectives.AsyncCollectiveTensor"
 TORCH = "torch"
+UTILS = "torch.utils"
+MODES = "torch.overrides"
+DISPATCH = "torch.utils._python_dispatch"
 TORCH_IN_C = "torch._C"
 WORK = "torch.distributed.distributed_c10d.Work"
 WORLD = "torch.distributed.distributed_c10d._World"
@@ -176,6 +179,12 @@ USES = [
     (LIBRARY, "_destroy", "calls"),
     (LIBRARY, "_destroy", "engine"),
     (TORCH, "_tensor_str", "engine"),
+    (MODES, "_get_current_function_mode_stack", "engine"),
+    (MODES, "_pop_mode", "engine"),
+    (DISPATCH, "_get_current_dispatch_mode_stack", "engine"),
+    (DISPATCH, "_pop_mode", "engine"),
+    (UTILS, "_device", "engine"),
+    (UTILS, "_python_dispatch", "engine"),
     (GRAPH, "_lineno_map", "calls"),
     (GRAPH, "_prologue_start", "calls"),
     (OPERATOR, "_handle", "calls"),

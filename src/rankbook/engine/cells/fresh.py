@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 
-from rankbook.engine.cells import logs, modules, once, operators, settings
+from rankbook.engine.cells import entered, logs, modules, once, operators, settings
 
 __all__ = ["at_exit", "fresh"]
 
@@ -66,6 +66,7 @@ def fresh(
             modules.imported_again(beside),
             operators.defined_again(beside),
             warnings.catch_warnings(),
+            entered.left_again(),  # before anything of torch's is put back
         ):
             stack.enter_context(part)
         yield
