@@ -32,8 +32,8 @@ demo: $(STAMP) ## run the quickstart on 2 CPU ranks and print what it shows
 lab: $(STAMP) ## open the quickstart in JupyterLab
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) $(QUICKSTART)
 
-test: $(STAMP) ## run the tests (ARGS="-k name" chooses), 30 minutes at most
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(STAMP) ## run the tests, two files at a time (ARGS="-k name" chooses), 30 minutes at most
+	@$(BIN)/python -m pytest $(or $(ARGS),-n 2)
 
 test-all: $(STAMP) ## run the tests, the slow ones, too (1 hour)
 	@$(BIN)/python -m pytest --slow -o session_timeout=7200 $(ARGS)
