@@ -32,7 +32,7 @@ def left_again() -> Iterator[None]:
 
 
 def _stacks() -> list[_Stack]:
-    """torch's stacks: private (2.9 to 2.15); without them, modes stay entered."""
+    """The stacks of torch: private (2.9 to 2.15); without them, modes stay entered."""
     try:
         return [
             (overrides._get_current_function_mode_stack, overrides._pop_mode),
