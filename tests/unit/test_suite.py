@@ -56,8 +56,8 @@ MOST = 68
 
 OTHERS = {
     *("_C", "_actions", "_buffer", "_coordinate_on_dim", "_create_c10d_store", "_modules"),
-    *("_get_default_group", "_has_rebuilt_buckets", "_new_process_group_helper", "_replace"),
-    *("_render_traceback_", "_reply_subshell_for", "_timeout", "_training_state"),
+    *("_get_default_group", "_has_rebuilt_buckets", "_join_config", "_new_process_group_helper"),
+    *("_render_traceback_", "_replace", "_reply_subshell_for", "_timeout", "_training_state"),
 }
 """Names of torch's, IPython's and Python's that rankbook has, too."""
 

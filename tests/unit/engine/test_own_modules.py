@@ -42,6 +42,13 @@ def test_packages_outside_the_folders_of_installed_ones_are_own(folder, own):
     assert own() == {"mine", "mine.core"}
 
 
+def test_a_value_that_does_not_say_of_which_class_it_is_does_no_harm(folder, own):
+    lazy = "class Lazy:\n    @property\n    def __class__(self):\n        raise ValueError\n"
+    write(folder, "lazily.py", f"{lazy}it = Lazy()\n")
+    import_module("lazily")
+    assert own() == {"lazily"}
+
+
 def test_installed_packages_those_of_python_and_ours_are_not_own(folder):
     write(folder, "site-packages/theirs.py")
     sys.path.insert(0, str(folder / "site-packages"))

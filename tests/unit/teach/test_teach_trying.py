@@ -26,7 +26,7 @@ def notebook(monkeypatch):
     def of(typed, spans, **names):
         history = SimpleNamespace(input_hist_raw=["", *typed])
         shell = SimpleNamespace(history_manager=history, user_ns=names)
-        monkeypatch.setattr(trying, "_shell", lambda: shell)
+        monkeypatch.setattr("IPython.get_ipython", lambda: shell)
         monkeypatch.setattr(trying, "session", lambda: SimpleNamespace(cells=spans))
 
     return of
@@ -68,7 +68,7 @@ def test_a_plain_cell_defines_in_the_notebook(notebook, typed, names, here):
 
 
 def test_a_program_has_typed_nothing(monkeypatch):
-    monkeypatch.setattr(trying, "_shell", lambda: None)
+    monkeypatch.setattr("IPython.get_ipython", lambda: None)
     monkeypatch.setattr(trying, "session", lambda: SimpleNamespace(cells=[ran(1)]))
     assert not trying.is_here(ADD)
     assert not trying.is_unsent(ADD)

@@ -85,7 +85,8 @@ def _can_be_imported_once(module: ModuleType) -> bool:
     """Whether it is compiled, or has defined operators of torch."""
     if any(place.endswith(_SUFFIXES) for place in _places(module)):
         return True
-    return any(isinstance(value, torch.library.Library) for value in [*vars(module).values()])
+    # By their types: isinstance asks a value for its class, which may raise, or load something.
+    return any(issubclass(type(value), torch.library.Library) for value in [*vars(module).values()])
 
 
 def _places(module: ModuleType) -> list[str]:
