@@ -138,6 +138,39 @@ def test_an_earlier_traceback_can_be_shown_again_and_fails_no_cell(two):
         assert its.stdout.endswith("on\n")
 
 
+def test_what_goes_past_python_is_shown_where_it_was_written(two):
+    code = """
+import os, subprocess
+for turn in range(20):
+    print("a")
+    subprocess.run(["echo", "b"])
+    print("c")
+    os.write(1, b"d")
+    os.write(2, b"e")
+    print("f")
+"""
+    for one in two.run(code).values():
+        assert one.stdout == "a\nb\nc\ndef\n" * 20
+
+
+def test_a_signal_handler_may_print_while_the_cell_prints(two):
+    code = """
+import os, signal
+before = signal.signal(signal.SIGALRM, lambda *_: print("alarm"))
+signal.setitimer(signal.ITIMER_REAL, 0.002, 0.002)
+for turn in range(1000):
+    os.write(1, b"x\\n")
+    print("y")
+signal.setitimer(signal.ITIMER_REAL, 0)
+signal.signal(signal.SIGALRM, before)
+"""
+    result = two.run(code, timeout=20)
+    assert result.ok
+    for one in result.values():
+        assert "alarm" in one.stdout
+        assert (one.stdout.count("x"), one.stdout.count("y")) == (1000, 1000)
+
+
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 has no groups of exceptions")
 def test_an_exception_group_is_shown_with_what_is_in_it(two):
     code = """

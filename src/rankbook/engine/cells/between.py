@@ -40,7 +40,7 @@ class Between:
     """Text written between cells, by any thread."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler may print
         self._kept: deque[tuple[str, str, str]] = deque()
         self._size = 0
         self._lost = 0

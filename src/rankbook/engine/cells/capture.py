@@ -12,18 +12,24 @@ import sys
 import threading
 import tokenize
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rankbook.engine.cells.between import Between
 from rankbook.engine.cells.outputs import Outputs
 from rankbook.engine.cells.streams import CapturedStream, StandardInput
+from rankbook.interrupts import delay_ctrl_c
 from rankbook.models.events import Clear, Display, Result
 
 if TYPE_CHECKING:
     from rankbook.engine.cells.failures import Failures
     from rankbook.engine.cells.outbox import Outbox
+    from rankbook.engine.cells.tail import Tail
 
 __all__ = ["Capture", "ends_in_semicolon"]
+
+_PATIENCE = 0.2
+"""Seconds to wait for another thread that sends what was written past Python."""
 
 
 class Capture:
@@ -37,13 +43,14 @@ class Capture:
         cell: The running code, with IPython syntax replaced.
     """
 
-    def __init__(self, kernel: Any, failures: Failures) -> None:
-        """Insert it between a kernel and its publishing."""
+    def __init__(self, kernel: Any, failures: Failures, tail: Tail) -> None:
+        """Insert it between a kernel and its publishing; the tail has what goes past Python."""
         self.outbox: Outbox | None = None
         self.muted: set[int] = set()
         self.between = Between()
         self.outputs = Outputs(failures)
         self.cell = ""
+        self._tail = tail
         self._shell = shell = kernel.shell
         self._streams = (
             CapturedStream("stdout", sys.stdout, self),
@@ -77,6 +84,14 @@ class Capture:
         self.outputs.show()
         self.outbox = None
 
+    def catch_up(self, outbox: Outbox) -> None:
+        """Send first what was written past Python before: by a subprocess, for example."""
+        if not self._tail.has_grown:
+            return
+        with delay_ctrl_c():  # it would leave the tail locked
+            while self._tail.show_piece(partial(outbox.write, "stdout"), _PATIENCE):
+                pass
+
     def _is_quiet(self) -> bool:
         """Whether the cell ends in a semicolon; not all are in IPython's history, which it asks."""
         if self.outbox is None:
@@ -93,6 +108,7 @@ class Capture:
             content = hook.msg["content"]
             # There may be several: then none is the cell's.
             shown = Display if self._shell.ast_node_interactivity == "all" else Result
+            self.catch_up(self.outbox)
             self.outbox.put(shown(content["data"], content["metadata"]))
         hook.msg = None
 
@@ -102,6 +118,7 @@ class Capture:
             return None
         if self.outbox is None:
             return msg
+        self.catch_up(self.outbox)
         self.outbox.put(display)
         return None
 

@@ -56,7 +56,8 @@ class Outbox:
         """
         self._wake = wake
         self._batch, self._high_water, self._patience = batch, high_water, patience
-        self._lock = threading.Lock()
+        # A signal's handler may print while this thread prints.
+        self._lock = threading.RLock()
         self._room = threading.Condition(self._lock)
         self._events: list[Event] = []
         self._name = ""

@@ -63,14 +63,14 @@ class Runner:
         self._group = group
         self._last_words = last_words
         self.failures = Failures(self.shell)
-        self.capture = Capture(kernel, self.failures)
+        self._tail = Tail(os.environ.get(LOG_VARIABLE), last_words)
+        self.capture = Capture(kernel, self.failures, self._tail)
         self._naming = Naming(self.shell)
         self._inputs = Inputs(self.shell)
         self._variables = Variables()
         self.prompt = Prompt(lambda: self.capture.outbox)
         self.stops = Stops(self.prompt)
         magics.register(self.shell, self.stops)
-        self._tail = Tail(os.environ.get(LOG_VARIABLE), last_words)
         self.cell: int | None = None
         self.started = 0.0
         self.ran = self.last_error = self.failed_at = ""

@@ -29,6 +29,9 @@ class Destinations(Protocol):
     between: Between
     outputs: Outputs
 
+    def catch_up(self, outbox: Outbox) -> None:
+        """Send first what was written past Python before: by a subprocess, for example."""
+
 
 class CapturedStream(io.TextIOBase):
     """Replaces ``sys.stdout`` or ``sys.stderr`` of the engine permanently.
@@ -54,6 +57,8 @@ class CapturedStream(io.TextIOBase):
             self._in_child.write(text)
         elif not self._capture.outputs.write(self.name, text):
             outbox = self._capture.outbox
+            if outbox is not None:
+                self._capture.catch_up(outbox)
             is_sent = outbox is not None and outbox.write(self.name, text)
             if not is_sent and not self._capture.between.write(self.name, text):
                 self._original.write(text)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import codecs
 import ctypes
+import os
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,7 +46,9 @@ class Tail:
             piece: How many bytes are read at once.
         """
         self._path = Path(path) if path else None
-        self._lock = threading.Lock()
+        # A signal's handler may print while its thread is here, and so come here itself.
+        self._lock = threading.RLock()
+        self._is_read = False
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._at = self._size()
         self._last_words = last_words
@@ -54,19 +57,45 @@ class Tail:
 
     def show(self, write: Callable[[str], object]) -> None:
         """Pass on what was appended since the last call, and before this one."""
-        with self._lock:
-            _flush()
+        with self._reading(-1) as is_free:
             size = self._size()
-            while self._show_piece(write, size):
+            while is_free and self._show_piece(write, size):
                 pass
 
-    def show_piece(self, write: Callable[[str], object]) -> bool:
-        """Pass on a piece of it, but nothing while another thread does; return whether it has."""
-        if not self._lock.acquire(blocking=False):
-            return False
+    @property
+    def has_grown(self) -> bool:
+        """Whether something was appended: asked at each print, and so without the path."""
         try:
-            _flush()
-            return self._show_piece(write, self._size())
+            return self._path is not None and os.fstat(1).st_size > self._at
+        except OSError:  # a script has closed it
+            return False
+
+    def show_piece(self, write: Callable[[str], object], patience: float = 0.0) -> bool:
+        """Pass on a piece of it, and return whether it has.
+
+        Args:
+            write: Takes the text.
+            patience: Seconds to wait for another thread that does the same; then it does nothing.
+        """
+        with self._reading(patience) as is_free:
+            return is_free and self._show_piece(write, self._size())
+
+    @contextmanager
+    def _reading(self, patience: float) -> Iterator[bool]:
+        """Whether nobody else reads, this thread included; nobody else will within the block."""
+        if not self._lock.acquire(timeout=patience):
+            yield False
+            return
+        try:
+            if self._is_read:
+                yield False
+                return
+            self._is_read = True
+            try:
+                _flush()
+                yield True
+            finally:
+                self._is_read = False
         finally:
             self._lock.release()
 
@@ -79,10 +108,9 @@ class Tail:
         Returns:
             How many bytes were passed over.
         """
-        with self._lock:
-            _flush()
+        with self._reading(-1) as is_free:
             before, start = self._at, self._size() - most
-            if self._path is None or start <= before:
+            if self._path is None or start <= before or not is_free:
                 return 0
             with self._path.open("rb") as file:
                 file.seek(start)
