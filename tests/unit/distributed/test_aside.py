@@ -15,7 +15,12 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.nn.parallel import DistributedDataParallel
 
 from rankbook.distributed import aside as asides
-from rankbook.distributed import healing, initialize_distributed, teardown
+from rankbook.distributed import (
+    destroy_global_state,
+    healing,
+    initialize_distributed,
+    teardown,
+)
 from rankbook.distributed.aside import Aside, ForScript
 from rankbook.errors import StaleGroupError
 
@@ -87,6 +92,7 @@ def test_the_group_of_the_seed_is_not_mistaken_for_another_one():
     initialize()
     aside.end()
     assert initialize_distributed("gloo") == info
+    destroy_global_state()  # which takes back GLOO_SOCKET_IFNAME
 
 
 @pytest.fixture
