@@ -10,6 +10,7 @@ import io
 import os
 import sys
 import threading
+import time
 import tokenize
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from rankbook.engine.cells.tail import Tail
 
 __all__ = ["Capture", "ends_in_semicolon"]
+
+_OFTEN = 0.0003
+"""Seconds between two looks for what was written past Python. No subprocess takes less, and a look
+at each of many prints would let another thread go first each time."""
 
 _PATIENCE = 0.2
 """Seconds to wait for another thread that sends what was written past Python."""
@@ -51,6 +56,7 @@ class Capture:
         self.outputs = Outputs(failures)
         self.cell = ""
         self._tail = tail
+        self._looks_again = 0.0
         self._shell = shell = kernel.shell
         self._streams = (
             CapturedStream("stdout", sys.stdout, self),
@@ -86,7 +92,10 @@ class Capture:
 
     def catch_up(self, outbox: Outbox) -> None:
         """Send first what was written past Python before: by a subprocess, for example."""
-        if not self._tail.has_grown:
+        if time.monotonic() < self._looks_again:
+            return
+        has_grown, self._looks_again = self._tail.has_grown, time.monotonic() + _OFTEN
+        if not has_grown:
             return
         with delay_ctrl_c():  # it would leave the tail locked
             while self._tail.show_piece(partial(outbox.write, "stdout"), _PATIENCE):

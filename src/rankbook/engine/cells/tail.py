@@ -64,7 +64,7 @@ class Tail:
 
     @property
     def has_grown(self) -> bool:
-        """Whether something was appended: asked at each print, and so without the path."""
+        """Whether something was appended: asked often, and so without the path."""
         try:
             return self._path is not None and os.fstat(1).st_size > self._at
         except OSError:  # a script has closed it
