@@ -29,6 +29,16 @@ def tree_all_reduce(x):
         distance *= 2
 """
 
+_TOO_SHORT = """    while distance > 1:
+        if rank % (2 * distance) == 0:
+            dist.send(x, dst=rank + distance)
+        elif rank % (2 * distance) == distance:
+            dist.recv(x, src=rank - distance)
+        distance //= 2
+    return x
+"""
+"""A way down without its last step."""
+
 TREE = Exercise(
     name="tree",
     title="All-reduce as a tree",
@@ -49,29 +59,14 @@ TREE = Exercise(
             "halves-too-late",
             "After the way up distance is 4, one step too far: no rank has a partner there. Halve "
             "it before a step of the way down, not after it.",
-            f"""{_UP}    while distance > 1:
-        if rank % (2 * distance) == 0:
-            dist.send(x, dst=rank + distance)
-        elif rank % (2 * distance) == distance:
-            dist.recv(x, src=rank - distance)
-        distance //= 2
-    return x
-""",
+            f"{_UP}{_TOO_SHORT}",
             seen=lambda seen: seen.raises("send to rank 4: there is no such rank"),
         ),
         Mistake(
             "stops-before-the-last-step",
             "The last step of the way down is missing, distance 1: ranks 0 and 2 have the sum, and "
             "do not pass it on. Look at when the loop ends.",
-            f"""{_UP}    distance = world_size // 2
-    while distance > 1:
-        if rank % (2 * distance) == 0:
-            dist.send(x, dst=rank + distance)
-        elif rank % (2 * distance) == distance:
-            dist.recv(x, src=rank - distance)
-        distance //= 2
-    return x
-""",
+            f"{_UP}    distance = world_size // 2\n{_TOO_SHORT}",
             says="has only what it had on the way up",
             seen=lambda seen: (
                 [seen.findings.get(rank) for rank in range(4)]
