@@ -37,8 +37,8 @@ def idle(browser: Browser, *, quick: bool) -> list[Section]:
     """
     section = Section(
         "CPU while nothing runs, of one core",
-        ("ranks", "dashboard", "the kernel", "target", "", "an engine: median", "highest",
-         "the dashboard's part: median", "highest", "target", ""),
+        ("ranks", "dashboard", "the kernel", "target", "", "an engine: median",
+         "the dashboard's part: highest", "target", ""),
     )  # fmt: skip
     seconds = 8 if quick else 20
     for n in (2, 8) if quick else (2, 8, 64):
@@ -67,15 +67,17 @@ def _line(
 ) -> Sequence[str]:
     """Say what was seen of one kernel and its engines; an engine alone takes ``without``."""
     part = [its - without for its in engines]
+    judged = (said(max(part), "%"), str(_ENGINE), _ENGINE.judge(part))
+    if what == "none":
+        judged = ("", "", "")
     return (
         str(n),
         what,
         said(kernel, "%"),
         str(_KERNEL),
         _KERNEL.judge([kernel]),
-        *(said(f(engines), "%") for f in (median, max)),
-        *(said(f(part), "%") if what != "none" else "" for f in (median, max)),
-        *((str(_ENGINE), _ENGINE.judge(part)) if what != "none" else ("", "")),
+        said(median(engines), "%"),
+        *judged,
     )
 
 

@@ -1,4 +1,4 @@
-"""Figures to Markdown: one table per number of ranks, the targets, and where it was measured."""
+"""Figures to Markdown: a table, the targets, and where it was measured."""
 
 from __future__ import annotations
 
@@ -18,24 +18,25 @@ from measurements import FLOOD_TIMEOUT
 __all__ = ["Results", "markdown"]
 
 ROWS = {
-    "first": ("fresh kernel to first all_reduce shown", "{:.2f} s"),
-    "first_cell": ("first cell to first all_reduce shown", "{:.2f} s"),
-    "load": ("loading the extension", "{:.3f} s"),
-    "trivial": ("trivial cell", "{:.1f} ms"),
-    "all_reduce": ("all_reduce cell", "{:.1f} ms"),
-    "line_one": ("a line of one rank is shown after", "{:.1f} ms"),
-    "line_all": ("a line of every rank is shown after", "{:.1f} ms"),
-    "flood_5000": ("5,000 lines on every rank", "{:.2f} s"),
-    "flood_10000": ("10,000 lines on every rank", "{:.2f} s"),
-    "wrong_lines": ("lines lost or doubled by then", "{:,.0f}"),
-    "reset": ("destroy and initialise again", "{:.3f} s"),
-    "hang": ("a hang ends, and the group is back, after", "{:.2f} s"),
-    "engine_memory": ("memory of an engine (USS)", "{:.0f} MB"),
-    "helpers": ("helper processes", "{:.0f}"),
-    "helpers_memory": ("memory of all helpers (USS)", "{:.0f} MB"),
-    "open_ports": ("ports open beyond loopback", "{:.0f}"),
-    "torch_in_kernel": ("torch loaded in the kernel (1: yes)", "{:.0f}"),
+    "first": ("fresh kernel to first all_reduce shown", "{:.2f}", "s"),
+    "first_cell": ("first cell to first all_reduce shown", "{:.2f}", "s"),
+    "load": ("loading the extension", "{:.3f}", "s"),
+    "trivial": ("trivial cell", "{:.1f}", "ms"),
+    "all_reduce": ("all_reduce cell", "{:.1f}", "ms"),
+    "line_one": ("a line of one rank is shown after", "{:.1f}", "ms"),
+    "line_all": ("a line of every rank is shown after", "{:.1f}", "ms"),
+    "flood_5000": ("5,000 lines on every rank", "{:.2f}", "s"),
+    "flood_10000": ("10,000 lines on every rank", "{:.2f}", "s"),
+    "wrong_lines": ("lines lost or doubled by then", "{:,.0f}", ""),
+    "reset": ("destroy and initialise again", "{:.3f}", "s"),
+    "hang": ("a hang ends, and the group is back, after", "{:.2f}", "s"),
+    "engine_memory": ("memory of an engine (USS)", "{:.0f}", "MB"),
+    "helpers": ("helper processes", "{:.0f}", ""),
+    "helpers_memory": ("memory of all helpers (USS)", "{:.0f}", "MB"),
+    "open_ports": ("ports open beyond loopback", "{:.0f}", ""),
+    "torch_in_kernel": ("torch loaded in the kernel (1: yes)", "{:.0f}", ""),
 }
+"""What a row is called, how its figures are written, their unit."""
 
 US = "rankbook"
 _CELL_PEERS = ("jupyter-distributed", "ipyparallel")
@@ -92,12 +93,13 @@ class Results:
 
 def markdown(results: Results, command: str) -> str:
     """Everything as Markdown."""
-    parts = [_where(command)]
-    for n in sorted({n for n, _, _ in results.samples}):
-        parts += [f"### {n} ranks", _table(results, n)]
+    parts = [_where(command), _table(results)]
     if targets := list(_targets(results)):
-        head = ["| target | ranks | figure | allowed | |", "|---|---|---|---|---|"]
-        parts += ["### Targets", "\n".join(head + targets)]
+        missed = [line for line in targets if line.endswith("**not met** |")]
+        parts.append(f"{len(targets) - len(missed)} of {len(targets)} targets are met.")
+        if missed:
+            head = ["| target | ranks | figure | allowed | |", "|---|---|---|---|---|"]
+            parts.append("\n".join(head + missed))
     if results.notes:
         parts += ["### Notes", "\n".join(f"- {note}" for note in results.notes)]
     return "\n\n".join(parts) + "\n"
@@ -118,20 +120,32 @@ def _cpu() -> str:
     return found[1] if found else platform.machine()
 
 
-def _table(results: Results, n: int) -> str:
-    names = list(dict.fromkeys(name for its, name, _ in results.samples if its == n))
-    lines = [f"| | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
-    for row, (title, _) in ROWS.items():
-        values = [results.get(n, name, row) for name in names]
-        if any(value is not None for value in values):
-            lines.append(f"| {title} | {' | '.join(_said(row, value) for value in values)} |")
+def _table(results: Results) -> str:
+    sizes = sorted({n for n, _, _ in results.samples})
+    names = list(dict.fromkeys(name for _, name, _ in results.samples))
+    ranks = " · ".join(map(str, sizes))
+    lines = [f"| on {ranks} ranks | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+    for row, (title, _, unit) in ROWS.items():
+        cells = [_on_each([results.get(n, name, row) for n in sizes], row) for name in names]
+        if set(cells) != {"-"}:
+            lines.append(f"| {title}{unit and f', {unit}'} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _said(row: str, value: float | None) -> str:
+def _on_each(values: list[float | None], row: str) -> str:
+    """The figures of a contender on each number of ranks; those that are all equal once."""
+    figures = [_figure(row, value) for value in values]
+    return figures[0] if len(set(figures)) == 1 else " · ".join(figures)
+
+
+def _figure(row: str, value: float | None) -> str:
     if value is None:
         return "-"
-    return ROWS[row][1].format(value) if isfinite(value) else f"> {FLOOD_TIMEOUT:g} s"
+    return ROWS[row][1].format(value) if isfinite(value) else f"> {FLOOD_TIMEOUT:g}"
+
+
+def _said(row: str, value: float) -> str:
+    return f"{_figure(row, value)} {ROWS[row][2]}".rstrip()
 
 
 def _targets(results: Results) -> Iterator[str]:
