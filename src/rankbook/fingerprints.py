@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from rankbook.models.calls import Fingerprint, Slot
 
-__all__ = ["FACTOR", "MASK", "Comparison", "packed"]
+__all__ = ["FACTOR", "MASK", "Compared", "Comparison", "packed"]
 
 FACTOR, MASK = 0x5851F42D4C957F2D, (1 << 61) - 1
 
@@ -72,10 +72,22 @@ class _Group:
     members: dict[int, _Member]
     compared: int = 0
     """The count up to which the members' calls were compared."""
+    behind: tuple[int, ...] = ()
+    """By member, how many calls fewer than another's it had made when that was last told."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What came of a comparison, for each group at most one call."""
+
+    differing: tuple[Slot, ...]
+    """The first call that members made differently."""
+    left_out: tuple[Slot, ...]
+    """The first call that some members made, and others did not by the end of the cell."""
 
 
 class Comparison:
-    """Finds the first call in which the members of a group differ.
+    """Finds the first call in which the members of a group differ, or that some left out.
 
     They are compared at the last count that all of them have reached; calls beyond that are
     compared when all members have made them.
@@ -85,15 +97,24 @@ class Comparison:
         self._generation = 0
         self._groups: dict[tuple[str, tuple[int, ...]], _Group] = {}
 
-    def compare(self, by_rank: Mapping[int, Iterable[Fingerprint]]) -> list[Slot]:
+    def compare(self, by_rank: Mapping[int, Iterable[Fingerprint]]) -> Compared:
         """Take the reports of ranks after a cell, and compare.
 
         Args:
-            by_rank: By rank, fingerprints of the groups that it has used.
-
-        Returns:
-            The first differing call of each group whose members differ.
+            by_rank: By rank that ran the cell, fingerprints of the groups that it has used.
         """
+        differing, left_out = [], []
+        for (name, ranks), group in self._take(by_rank).items():
+            if (number := _first_difference(group)) is not None:
+                differing.append(Slot(name, ranks, self._generation, number))
+            elif by_rank.keys() >= set(ranks) and (number := _first_left_out(group)) is not None:
+                left_out.append(Slot(name, ranks, self._generation, number))
+        return Compared(tuple(differing), tuple(left_out))
+
+    def _take(
+        self, by_rank: Mapping[int, Iterable[Fingerprint]]
+    ) -> dict[tuple[str, tuple[int, ...]], _Group]:
+        """Take the reports of ranks; returns the groups that they have used."""
         touched: dict[tuple[str, tuple[int, ...]], _Group] = {}
         for rank, fingerprints in by_rank.items():
             for one in fingerprints:
@@ -111,12 +132,15 @@ class Comparison:
                 if rank in group.members:
                     group.members[rank].tell(one.count, one.hashes)
                     touched[one.group, one.ranks] = group
-        found = []
-        for (name, ranks), group in touched.items():
-            number = _first_difference(group)
-            if number is not None:
-                found.append(Slot(name, ranks, self._generation, number))
-        return found
+        return touched
+
+
+def _first_left_out(group: _Group) -> int | None:
+    """The first call that some members have not made; None if that is no news."""
+    counts = [member.count for member in group.members.values()]
+    behind = tuple(max(counts) - count for count in counts)
+    is_news, group.behind = behind != group.behind, behind
+    return min(counts) + 1 if is_news and any(behind) else None
 
 
 def _first_difference(group: _Group) -> int | None:

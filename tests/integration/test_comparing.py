@@ -151,6 +151,7 @@ def test_a_healthy_program_gives_no_alarm(world):
         result = world.session.run(code)
         assert result.ok, (name, result)
         assert result.mismatches == (), name
+        assert result.left_out == (), name
         assert result.diagnosis is None, name
 
 
@@ -166,9 +167,68 @@ def test_a_script_gives_no_alarm(world, tmp_path):
 
 def test_cells_on_some_ranks_give_no_alarm(world):
     begin = "work = dist.all_reduce(torch.ones(2), async_op=True)"
-    assert world.session.run(begin, ranks=[0, 1]).mismatches == ()
-    assert world.session.run(f"{begin}; work.wait()", ranks=[2]).mismatches == ()
-    assert world.session.run("'work' in globals() and work.wait()").mismatches == ()
+    results = [
+        world.session.run(begin, ranks=[0, 1]),
+        world.session.run(f"{begin}; work.wait()", ranks=[2]),
+        world.session.run("'work' in globals() and work.wait()"),
+    ]
+    assert [(result.mismatches, result.left_out) for result in results] == [((), ())] * 3
+
+
+LEFT_OUT = {
+    "asynchronous": ("work = dist.all_reduce(x, async_op=True)", "all_reduce"),
+    "functional": ("y = funcol.all_gather_tensor(x, 0, dist.group.WORLD)", "all_gather"),
+    "a layer of tensor parallelism": ("y = parallel(torch.ones(2, 3))", "all_reduce"),
+}
+
+
+@pytest.mark.parametrize(("code", "op"), LEFT_OUT.values(), ids=LEFT_OUT)
+def test_a_call_that_a_rank_leaves_out_and_nobody_waits_for_is_told(world, code, op):
+    world.session.run(
+        "from torch.distributed.device_mesh import init_device_mesh\n"
+        "from torch.distributed.tensor.parallel import *\n"
+        "parallel = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Linear(3, 3))\n"
+        "styles = {'0': ColwiseParallel(), '1': RowwiseParallel()}\n"
+        "parallelize_module(parallel, init_device_mesh('cpu', (3,)), styles)\n"
+        "dist.all_reduce(x)"
+    ).raise_for_error()
+    result = world.session.run(f"if rank != 1: {code}")
+    assert result.ok
+    [found] = result.left_out
+    assert (found.kind, found.ranks, found.proven) == ("missing_rank", (1,), False)
+    assert found.summary.startswith(f"Rank 1 has not called {op}")
+    assert "which ranks 0,2 called (cell" in found.summary
+    assert "%dist_reset" in found.hint
+    again = world.session.run("print(rank)")
+    assert (again.left_out, again.diagnosis) == ((), None)
+    world.session.reset()
+    after = world.session.run("x = torch.ones(4); dist.all_reduce(x); x[0].item()")
+    assert [rank.result_repr for rank in after.values()] == ["3.0"] * 3
+    assert after.left_out == ()
+
+
+def test_a_call_that_follows_in_a_later_cell_is_told_once(world):
+    first = world.session.run("if rank < 2: work = dist.all_reduce(x, async_op=True)")
+    follow = "if rank == 2: work = dist.all_reduce(x, async_op=True)\nwork.wait()"
+    second = world.session.run(follow)
+    assert [len(result.left_out) for result in (first, second)] == [1, 0]
+    assert second.ok
+
+
+def test_threads_that_go_on_beside_the_cell_give_no_alarm(world):
+    begin = (
+        "import threading, time\n"
+        "beside = dist.new_group()\n"
+        "def go_on():\n"
+        "    for _ in range(50):\n"
+        "        dist.broadcast(torch.ones(2), src=0, group=beside)\n"
+        "        time.sleep(0.002 * rank)\n"
+        "thread = threading.Thread(target=go_on)\n"
+        "thread.start()\n"
+        "time.sleep(0.02)"
+    )
+    for code in (begin, "time.sleep(0.02)", "thread.join()"):
+        assert world.session.run(code).left_out == (), code
 
 
 def test_a_mistake_in_cells_on_some_ranks_is_found(world):

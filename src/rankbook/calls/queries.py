@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -43,5 +44,6 @@ def as_collective(records: Sequence[Record], slot: Slot) -> Call | None:
         found = Slot(group.key, group.ranks, group.generation, record.number)
         if found == slot and record.site.op not in P2P:
             spot = record.site.spot
-            return replace(to_call(record), text=spot.text if spot else "")
+            by_main = record.thread == threading.main_thread().ident
+            return replace(to_call(record), text=spot.text if spot else "", by_main=by_main)
     return None

@@ -8,9 +8,9 @@ and ``wording`` what a rank does.
 ``comparing`` judges calls that were refused, or that did not even hang.
 """
 
-from rankbook.diagnosis.comparing import differing
+from rankbook.diagnosis.comparing import differing, left_behind
 from rankbook.diagnosis.makings import unlike
 from rankbook.diagnosis.rows import Row, rows
 from rankbook.diagnosis.verdict import diagnose
 
-__all__ = ["Row", "diagnose", "differing", "rows", "unlike"]
+__all__ = ["Row", "diagnose", "differing", "left_behind", "rows", "unlike"]

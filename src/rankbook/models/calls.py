@@ -139,6 +139,8 @@ class Call:
     """Whether issuing it, or a wait for it, raised."""
     text: str = ""
     """The text of the line where it was called; only in the answer about a single call."""
+    by_main: bool = False
+    """Whether the main thread issued it; only in the answer about a single call."""
     key: str = ""
     """Name of its group, distinguished from an earlier one of that name: ``0 (2)``."""
 

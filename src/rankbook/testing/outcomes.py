@@ -66,10 +66,10 @@ class Outcome:
             yield raised.left if raised else decoded(done.result_repr)
 
     def warn(self) -> None:
-        """Issue the warnings of the ranks here, each once, and that ranks called differently."""
+        """Issue the warnings of the ranks here, each once, and those on calls."""
         for one in dict.fromkeys(one for left in self._left() for one in left.warned):
             warnings.warn_explicit(one.message, one.category, one.file, one.line)
-        for found in self._result.mismatches:
+        for found in (*self._result.mismatches, *self._result.left_out):
             path, line = str(self._item.path), self._item.location[1] or 0
             warnings.warn_explicit(found.summary, UserWarning, path, line + 1)
 

@@ -31,7 +31,13 @@ class Rank:
 
 
 def compare(comparison, *ranks):
-    return [slot.number for slot in comparison.compare(dict(enumerate(r.says() for r in ranks)))]
+    found = comparison.compare(dict(enumerate(r.says() for r in ranks)))
+    return [slot.number for slot in found.differing]
+
+
+def left_out(comparison, *ranks):
+    found = comparison.compare(dict(enumerate(r.says() for r in ranks)))
+    return [slot.number for slot in found.left_out]
 
 
 @pytest.fixture
@@ -69,6 +75,19 @@ def test_calls_in_flight_are_compared_when_the_others_have_followed(comparison):
     one, other = Rank().calls("a", "b"), Rank().calls("a")
     assert compare(comparison, one, other) == []
     assert compare(comparison, one, other.calls("x")) == [2]
+
+
+def test_a_call_that_a_member_leaves_out_is_found_once(comparison):
+    one, other = Rank().calls("a", "b", "c"), Rank().calls("a")
+    assert left_out(comparison, one, other) == [2]
+    assert left_out(comparison, one, other) == []
+    assert left_out(comparison, one.calls("d"), other.calls("b")) == []
+    assert left_out(comparison, one.calls("e"), other) == [3]
+    assert left_out(comparison, one, other.calls("c", "d", "e")) == []
+
+
+def test_members_that_did_not_run_the_cell_leave_nothing_out(comparison):
+    assert left_out(comparison, Rank().calls("a")) == []
 
 
 def test_a_rank_that_runs_no_cell_is_compared_with_what_it_said_before(comparison):

@@ -81,3 +81,43 @@ def test_a_group_of_which_some_rank_no_longer_knows_gives_no_verdict(formed, poo
     for engine in pool.all.values():
         engine.makings.clear()
     assert formed.run("1").mismatches == ()
+
+
+def call_on(pool, ranks, *, generation, by_main=True):
+    """Have all engines say that they have called one collective, and some ranks a second."""
+    for rank, engine in enumerate(pool.all.values()):
+        running = Running()
+        for number in range(1, 3 if rank in ranks else 2):
+            running.add(key_of(("all_reduce",)))
+            slot = Slot("0", ALL, generation, number)
+            place = Place("train.py", 7)
+            engine.calls[slot] = Call(
+                1, "all_reduce", group="0", ranks=ALL, number=number, place=place, by_main=by_main
+            )
+        engine.fingerprints = [Fingerprint("0", ALL, generation, *running.news())]
+
+
+def test_a_call_that_a_rank_has_left_out_is_told_until_the_next_one(formed, pool):
+    call_on(pool, (0, 1, 3), generation=formed.generation)
+    result = formed.run("1")
+    assert result.ok
+    [found] = result.left_out
+    assert (found.kind, found.ranks, found.proven) == ("missing_rank", (2,), False)
+    assert found.summary == (
+        "Rank 2 has not called all_reduce #2, which ranks 0-1,3 called (train.py:7)."
+    )
+    assert found.hint == (
+        "Its next call in this group will meet it: call it there, too, or run %dist_reset."
+    )
+    assert found.per_rank[3] == "called all_reduce #2 (train.py:7)"
+    assert formed.run("1").left_out == ()
+
+
+def test_a_cell_that_a_member_did_not_run_leaves_nothing_out(formed, pool):
+    call_on(pool, (0, 1, 3), generation=formed.generation)
+    assert formed.run("1", ranks=[0, 1, 3]).left_out == ()
+
+
+def test_a_call_of_a_thread_that_may_still_come_is_not_told(formed, pool):
+    call_on(pool, (0, 1, 3), generation=formed.generation, by_main=False)
+    assert formed.run("1").left_out == ()

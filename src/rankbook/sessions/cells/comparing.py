@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from rankbook.diagnosis import differing, unlike
+from rankbook.diagnosis import differing, left_behind, unlike
 from rankbook.fingerprints import Comparison
 from rankbook.models import Collective, Diagnosis, load
-from rankbook.models.calls import GROUPS, Call, Fingerprint, Making, Slot
+from rankbook.models.calls import GROUPS, SCRIPTS, Call, Fingerprint, Making, Slot
 from rankbook.models.requests import GetCall, GetMaking
 from rankbook.sessions.members import Members
 
-__all__ = ["Comparing", "verdict_on"]
+__all__ = ["Compared", "Comparing", "verdict_on"]
 
 _BUT = "It did not hang: check what came of it."
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What came of a comparison; nothing on what a rank no longer knows."""
+
+    differing: tuple[Diagnosis, ...]
+    """Verdicts of the kind ``mismatch``."""
+    left_out: tuple[Diagnosis, ...]
+    """Verdicts of the kind ``missing_rank``."""
 
 
 class Comparing:
@@ -24,17 +34,31 @@ class Comparing:
         self._members = members
         self._comparison = Comparison()
 
-    def compare(self, by_rank: Mapping[int, Iterable[Fingerprint]]) -> tuple[Diagnosis, ...]:
+    def compare(self, by_rank: Mapping[int, Iterable[Fingerprint]]) -> Compared:
         """Find what ranks called, or made, differently: the first such collective of each group.
 
         Args:
-            by_rank: By rank, its fingerprint of each group that it has used.
-
-        Returns:
-            Verdicts of the kind ``mismatch``; none where what a rank called is no longer kept.
+            by_rank: By rank that ran the cell, its fingerprint of each group that it has used.
         """
-        found = [verdict_on(self._members, slot) for slot in self._comparison.compare(by_rank)]
-        return tuple(replace(one, summary=f"{one.summary} {_BUT}") for one in found if one)
+        found = self._comparison.compare(by_rank)
+        differing = [verdict_on(self._members, slot) for slot in found.differing]
+        left_out = [self._left_out(slot) for slot in found.left_out]
+        return Compared(
+            tuple(replace(one, summary=f"{one.summary} {_BUT}") for one in differing if one),
+            tuple(one for one in left_out if one),
+        )
+
+    def _left_out(self, slot: Slot) -> Diagnosis | None:
+        """The verdict on a call that some ranks have made, and others have not."""
+        if slot.group.startswith((GROUPS, SCRIPTS)):
+            return None  # a group of a script ends with it
+        calls = _calls(self._members, slot)
+        if not calls or calls.keys() >= set(slot.ranks):
+            return None  # a rank may have made it before this session joined it
+        # A thread that goes on beside the cell may make it a moment later.
+        if not all(call.by_main for call in calls.values()):
+            return None
+        return left_behind(_collectives(calls), slot.ranks, self._members.named_mesh)
 
 
 def verdict_on(members: Members, slot: Slot) -> Diagnosis | None:
@@ -44,11 +68,17 @@ def verdict_on(members: Members, slot: Slot) -> Diagnosis | None:
         members: The ranks.
         slot: The collective, or the making of a group.
     """
-    ranks = members.ranks(slot.ranks)
     if slot.group.startswith(GROUPS):
-        values = ranks.look(GetMaking(slot)).values
+        values = members.ranks(slot.ranks).look(GetMaking(slot)).values
         return unlike({rank: load(Making, value) for rank, value in values.items() if value})
-    values = ranks.look(GetCall(slot)).values
-    calls = {rank: load(Call, value) for rank, value in values.items() if value}
-    collectives = {rank: Collective.of(call, call.issued) for rank, call in calls.items()}
-    return differing(collectives, members.named_mesh)
+    return differing(_collectives(_calls(members, slot)), members.named_mesh)
+
+
+def _calls(members: Members, slot: Slot) -> dict[int, Call]:
+    """What ranks called as one collective, as far as they have called it and still know that."""
+    values = members.ranks(slot.ranks).look(GetCall(slot)).values
+    return {rank: load(Call, value) for rank, value in values.items() if value}
+
+
+def _collectives(calls: Mapping[int, Call]) -> dict[int, Collective]:
+    return {rank: Collective.of(call, call.issued) for rank, call in calls.items()}

@@ -68,6 +68,8 @@ class CellResult(Mapping[int, RankResult]):
     """When it was interrupted, and what its ranks did then, in a sentence; empty if it was not."""
     mismatches: tuple[Diagnosis, ...] = ()
     """Collectives that ranks called differently, though nothing hung; the first of each group."""
+    left_out: tuple[Diagnosis, ...] = ()
+    """Collectives that some ranks had not called at the end, though nothing hung; likewise."""
     traffic: Mapping[int, Traffic] = field(default_factory=dict)
     """By rank, what the cell did over its groups: calls, bytes, seconds waiting and computing."""
 

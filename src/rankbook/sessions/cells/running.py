@@ -152,12 +152,16 @@ class RunningCell:
             result.diagnosis, result.interruption = hang.diagnosis, hang.interruption
         result.diagnosis = result.diagnosis or overdue
         fingerprints = {rank: outcome.fingerprints for rank, outcome in outcomes.items()}
-        differing = self._comparing.compare(fingerprints)
+        found = self._comparing.compare(fingerprints)
         was_refused = any(rank.error and rank.error.slot for rank in result.values())
         if result.diagnosis is None and not was_refused:  # the refusal says more
-            result.mismatches = differing
-            for found in differing:
-                self._collector.mismatch(found)
+            result.mismatches = found.differing
+            for one in found.differing:
+                self._collector.mismatch(one)
+        if result.diagnosis is None and result.ok:  # otherwise the group is put in order
+            result.left_out = found.left_out
+            for one in found.left_out:
+                self._collector.note(f"{one.summary} {one.hint}")
         result.ended = self._ended
         result.was_overdue = self._was_overdue
         return result
