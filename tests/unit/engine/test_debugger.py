@@ -160,6 +160,58 @@ def test_an_expression_that_raises_is_reported_and_the_prompt_stays(rank, capsys
     assert len(rank.prompts) == 2
 
 
+def test_a_command_that_fails_itself_is_reported_and_the_prompt_stays(rank, capsys):
+    rank.run(
+        "import torch\nx = torch.ones(2)\nbreakpoint()\nb = 2", "whatis x", "source 3", "p x", "c"
+    )
+    shown = capsys.readouterr().out
+    assert "<class 'torch.Tensor'>" in shown
+    assert "tensor([1., 1.])" in shown
+    assert len(rank.prompts) == 4
+
+
+ODD = """
+class Odd:
+    def __repr__(self):
+        raise RuntimeError("no repr")
+    def __getattr__(self, name):
+        raise KeyError(name)
+def make(odd):
+    breakpoint()
+    return odd
+odd = make(Odd())
+after = 1
+"""
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("p odd", "pp odd", "odd", "whatis odd", "args", "source odd", "display odd", "retval"),
+        *("exceptions 7", "condition", "ignore", "commands x", "tbreak no.py:1", "clear x"),
+        *("until x", "jump x", "alias", "unalias x", "down", "up 9", "help nothing", "enable 3"),
+        *("odd.", "!odd", "source", "debug odd", "undisplay x", "b nowhere", "list 1, 2, 3"),
+    ],
+)
+def test_an_odd_value_or_argument_leaves_the_prompt(rank, capsys, command):
+    names = rank.run(ODD, command, "p 'still here'", "r", "n", "c")
+    assert "'still here'" in capsys.readouterr().out
+    assert names["after"] == 1
+
+
+@pytest.mark.parametrize("command", ["p odd", "pp odd", "odd", "p [odd]"])
+def test_a_value_that_cannot_be_printed_says_why(rank, capsys, command):
+    rank.run(ODD, command, "c")
+    assert "*** RuntimeError: no repr" in capsys.readouterr().out
+
+
+def test_help_names_what_ranks_have_beyond_pdb(rank, capsys):
+    rank.run("breakpoint()\nb = 2", "help", "help where", "c")
+    shown = capsys.readouterr().out
+    assert "2: p x" in shown
+    assert shown.count("q ends the cell on all ranks") == 1
+
+
 def test_only_the_cells_own_frames_are_shown(rank, capsys):
     rank.run("def f():\n    breakpoint()\nf()", "w", "up", "up", "c")
     shown = capsys.readouterr().out

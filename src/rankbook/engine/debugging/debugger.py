@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import linecache
-import re
+import pprint
 import sys
 import traceback
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
@@ -17,25 +15,24 @@ from rankbook.engine.debugging.chains import chain_of, error_line
 from rankbook.engine.debugging.displays import Displays
 from rankbook.engine.debugging.evaluating import evaluate, run_statement
 from rankbook.engine.debugging.prompt import Prompt
-from rankbook.engine.debugging.stepping import Stepping, is_statement, runs_cells
-from rankbook.engine.looking import owners
+from rankbook.engine.debugging.showing import Showing, place
+from rankbook.engine.debugging.stepping import is_statement
 from rankbook.engine.values.attributes import attributes
 from rankbook.engine.values.expressions import harmless_item, value_of
 
-__all__ = ["RankDebugger", "place"]
+__all__ = ["RankDebugger"]
 
-_AT = re.compile(r"(?<= at )(.+\.py):(\d+)")
-"""The place of a breakpoint in pdb's words."""
-
-_OFTEN = 5
-"""How often ``where`` shows a line, which a recursion may reach a thousand times."""
+_MORE_HELP = (
+    "Also: ranks shows where each rank is; 2: p x gives a command to rank 2 alone; "
+    "q ends the cell on all ranks."
+)
 
 
 class _End(BaseException):
     """Ends the cell. Not a ``KeyboardInterrupt``, after which pdb would ask again."""
 
 
-class RankDebugger(Stepping):
+class RankDebugger(Showing):
     """pdb, whose commands come from the notebook and whose answers are output of the cell.
 
     It differs where a rank does: it stops at the line of ``breakpoint()`` itself, in every version
@@ -50,12 +47,11 @@ class RankDebugger(Stepping):
             prompt: Asks for the next command.
             name_of: Returns the user's name of a file of code: ``In [7]``, ``train.py``.
         """
-        super().__init__(stdin=lines.Lines(self._command), stdout=sys.stdout)
+        super().__init__(name_of, stdin=lines.Lines(self._command), stdout=sys.stdout)
         self.prompt = ""
         self.depth = 0
         """How many questions are open: more than one where an expression stops as well."""
         self._prompt = prompt
-        self._name_of = name_of
         self._displays = Displays(lambda text: evaluate(text, *self._names()), self.message)
         self._exceptions: list[BaseException] = []
         """The exceptions under inspection, the first one raised first."""
@@ -114,59 +110,19 @@ class RankDebugger(Stepping):
         frame, line = self.stack[self.curindex]
         return place(self._name_of(frame.f_code.co_filename), line)
 
-    # -- what it shows -----------------------------------------------------------------------
-
-    def get_stack(
-        self, f: FrameType | None, t: TracebackType | None
-    ) -> tuple[list[tuple[FrameType, int]], int]:
-        """The frames from the cell's own on, and the one to begin with: one of user code."""
-        stack, index = super().get_stack(f, t)
-        if t is not None:
-            owned = [i for i, (frame, _) in enumerate(stack) if owners.is_user_code(frame.f_code)]
-            index = owned[-1] if owned else index
-        first = self._first_of_the_cell(stack, index)
-        return stack[first:], index - first
-
-    def _first_of_the_cell(self, stack: list[tuple[FrameType, int]], index: int) -> int:
-        for i, (frame, _) in enumerate(stack[: index + 1]):
-            if owners.is_cell(frame.f_code.co_filename):
-                return i
-        machinery = [i for i, (frame, _) in enumerate(stack[:index]) if runs_cells(frame)]
-        return machinery[-1] + 1 if machinery else 0
-
-    def format_stack_entry(self, frame_lineno: tuple[FrameType, int], lprefix: str = ": ") -> str:
-        """A frame in the user's terms: ``In [7] line 4 in step()``, then the line."""
-        frame, number = frame_lineno
-        code = frame.f_code
-        scope = "" if code.co_name == "<module>" else f" in {code.co_name}()"
-        text = f"{place(self._name_of(code.co_filename), number)}{scope}"
-        if "__return__" in frame.f_locals:
-            text += f" -> {frame.f_locals['__return__']!r:.200}"
-        line = linecache.getline(code.co_filename, number, frame.f_globals).strip()
-        return f"{text}{lprefix}{line}" if line else text
-
-    def message(self, msg: str) -> None:
-        """Print a message, with the place of a breakpoint in the user's terms."""
-        super().message(_AT.sub(lambda at: place(self._name_of(at[1]), int(at[2])), msg))
-
-    def print_stack_trace(self, count: int | None = None) -> None:
-        """Show the frames, or ``count`` of them (Python 3.14); of a recursion, a few."""
-        if count is not None:
-            super().print_stack_trace(*[count])
-            return
-        shown: Counter[tuple[Any, int]] = Counter()
-        for at, entry in enumerate(self.stack):
-            shown[entry[0].f_code, entry[1]] += 1
-            if shown[entry[0].f_code, entry[1]] <= _OFTEN or at == self.curindex:
-                self.print_stack_entry(entry)
-        if left_out := sum(max(0, times - _OFTEN) for times in shown.values()):
-            self.message(f"  ({left_out:,} more frames stand in these lines.)")
-
     def preloop(self) -> None:
         """Before the first command of a stop, show displayed expressions that have changed."""
         self._displays.show_changes(self._names()[0])
 
     # -- what is typed -----------------------------------------------------------------------
+
+    def onecmd(self, line: str) -> bool:
+        """Run a command; the failure of one is told at the prompt, and does not end the cell."""
+        try:
+            return super().onecmd(line)
+        except Exception as error:  # noqa: BLE001 - a command of pdb's may fail for odd objects
+            self._tell(error)
+            return False
 
     def parseline(self, line: str) -> tuple[str | None, str | None, str]:
         """Tell commands from Python: ``n.shape`` and ``c = 5`` are not commands."""
@@ -224,6 +180,25 @@ class RankDebugger(Stepping):
 
     # -- commands ----------------------------------------------------------------------------
 
+    # pdb's own p and pp are silent where repr raises, and swallow Ctrl-C at an unfinished line.
+
+    def do_p(self, arg: str) -> None:
+        """Print the value of an expression (p EXPR)."""
+        self._print(arg, repr)
+
+    def do_pp(self, arg: str) -> None:
+        """Pretty-print the value of an expression (pp EXPR)."""
+        self._print(arg, pprint.pformat)
+
+    def _print(self, arg: str, text_of: Callable[[object], str]) -> None:
+        try:
+            value = self._getval(arg)
+        except _End:
+            raise
+        except BaseException:  # noqa: BLE001 - it is the user's, and was told
+            return
+        self.message(text_of(value))
+
     def do_display(self, arg: str) -> None:
         """Show an expression at each stop at which it has changed (display EXPR)."""
         self._displays.add(self._names()[0], arg)
@@ -278,6 +253,15 @@ class RankDebugger(Stepping):
         sys.settrace(before)
         self.lastcmd = inner.lastcmd
 
+    def do_help(self, arg: str) -> bool | None:
+        """List the commands (help), or explain one (help COMMAND)."""
+        result = super().do_help(arg)
+        if not arg:
+            self.message(_MORE_HELP)
+        return result
+
+    do_h = do_help
+
     def do_interact(self, arg: str) -> None:
         """Refuse: every line that is not a command runs as Python anyway."""
         del arg
@@ -289,8 +273,3 @@ class RankDebugger(Stepping):
         self.error("run does not work on a rank: end the cell with q, then run it again.")
 
     do_restart = do_run
-
-
-def place(name: str, line: int) -> str:
-    """A place in words: ``In [7] line 4``."""
-    return f"{name} line {line}"
