@@ -178,6 +178,21 @@ def test_a_value_is_compared_now_and_after_every_cell(notebook):
     assert notebook.stdout == ""
 
 
+def test_the_part_that_begins_to_differ_is_named(notebook):
+    notebook.run("%%dist\nparts = {'a': 1, 'b': [1, 2], 'c': 3}")
+    notebook.run("%dist_diff --every parts")
+    notebook.run("%%dist\nif rank == 1: parts['a'] = 5")
+    assert notebook.stdout == (
+        "parts: Rank 1's ['a'] departs from ranks 0,2: 5, not 1; 3 of 4 parts agree.\n"
+    )
+    notebook.run("%%dist\nif rank == 2: parts['c'] = 4")
+    assert notebook.stdout == (
+        "parts: Rank 1's ['a'] departs from ranks 0,2: 5, not 1; 2 of 4 parts agree. "
+        "Since this cell: ['c'].\n"
+    )
+    notebook.run("%dist_diff --every")
+
+
 def test_variables_of_living_ranks_can_be_inspected_after_a_death(notebook):
     notebook.run("%dist left = torch.ones(2)")
     notebook.run("%%rank 1\nimport os, signal\nos.kill(os.getpid(), signal.SIGKILL)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from IPython.core.magic import line_magic, magics_class, no_var_expand
@@ -15,8 +16,12 @@ from rankbook.magics.usage import parse_with_expression, takes
 # What shows results is imported when there are some: loading the extension must stay quick.
 if TYPE_CHECKING:
     from rankbook.display.diffs import DiffView
+    from rankbook.models.diffs import Diff
 
 __all__ = ["DiffMagics"]
+
+_LISTED = 3
+"""How many parts are named."""
 
 
 @magics_class
@@ -26,7 +31,7 @@ class DiffMagics(RankMagics):
     def attach(self) -> None:
         """Compare after every cell, for ``--every``."""
         self._watched: dict[str, str] = {}
-        self._told: dict[str, str] = {}
+        self._told: dict[str, _Told] = {}
         self.shell.events.register("post_run_cell", self._after_cell)
 
     def detach(self) -> None:
@@ -76,7 +81,7 @@ class DiffMagics(RankMagics):
         found = self.session().diff(expression, args.ranks)
         if args.every:
             self._watched[expression] = args.ranks
-            self._told[expression] = found.summary
+            self._told[expression] = _told(found)
             print(
                 f"{expression} is compared after each cell from now on, and changes are reported. "
                 "Run %dist_diff --every to stop."
@@ -90,9 +95,38 @@ class DiffMagics(RankMagics):
             return
         for expression, ranks in self._watched.items():
             try:
-                summary = session.diff(expression, ranks).summary
+                told = _told(session.diff(expression, ranks))
             except RankbookError as error:
-                summary = str(error)
-            if summary != self._told.get(expression):
-                self._told[expression] = summary
-                print(f"{expression}: {summary}")
+                told = _Told(str(error))
+            before = self._told.get(expression)
+            if told != before:
+                self._told[expression] = told
+                print(f"{expression}: {told.summary}{_added(told, before)}")
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What was said last of a watched value."""
+
+    summary: str
+    departs: tuple[str, ...] = ()
+    """The parts that differ."""
+
+
+def _told(found: Diff) -> _Told:
+    departs = dict.fromkeys(leaf.path for leaf in found.leaves if leaf.departures)
+    return _Told(found.summary, tuple(departs))
+
+
+def _added(told: _Told, before: _Told | None) -> str:
+    """The parts that differ now and did not before, with a space before them.
+
+    The summary names the first part that differs, which may have differed before.
+    """
+    if before is None or not before.departs:
+        return ""
+    added = [path for path in told.departs if path not in before.departs]
+    if not added:
+        return ""
+    more = f" and {len(added) - _LISTED} more" if len(added) > _LISTED else ""
+    return f" Since this cell: {', '.join(added[:_LISTED])}{more}."
