@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from math import sqrt
 from statistics import median, quantiles
@@ -37,9 +37,10 @@ def idle(browser: Browser, *, quick: bool) -> list[Section]:
     """
     section = Section(
         "CPU while nothing runs, of one core",
-        ("ranks", "dashboard", "the kernel", "target", "", "an engine: median",
-         "the dashboard's part: highest", "target", ""),
-    )  # fmt: skip
+        ("ranks", "dashboard", "the kernel", "an engine: median", "the dashboard's part: highest"),
+    )
+    kernels: list[float] = []
+    parts: list[float] = []
     seconds = 8 if quick else 20
     for n in (2, 8) if quick else (2, 8, 64):
         seen = {}
@@ -58,27 +59,18 @@ def idle(browser: Browser, *, quick: bool) -> list[Section]:
                 time.sleep(_FORGOTTEN - seconds)
                 seen[f"its page closed {_FORGOTTEN:.0f} s ago"] = _watched(*pids, seconds)
         _, without = seen["none"]
-        section.lines += [_line(n, what, *took, median(without)) for what, took in seen.items()]
-    return [section]
-
-
-def _line(
-    n: int, what: str, kernel: float, engines: Sequence[float], without: float
-) -> Sequence[str]:
-    """Say what was seen of one kernel and its engines; an engine alone takes ``without``."""
-    part = [its - without for its in engines]
-    judged = (said(max(part), "%"), str(_ENGINE), _ENGINE.judge(part))
-    if what == "none":
-        judged = ("", "", "")
-    return (
-        str(n),
-        what,
-        said(kernel, "%"),
-        str(_KERNEL),
-        _KERNEL.judge([kernel]),
-        said(median(engines), "%"),
-        *judged,
+        for what, (kernel, engines) in seen.items():
+            part = [] if what == "none" else [its - median(without) for its in engines]
+            kernels.append(kernel)
+            parts += part
+            figures = (kernel, median(engines), *([max(part)] if part else []))
+            line = (str(n), what, *(said(each, "%") for each in figures))
+            section.lines.append(line if part else (*line, ""))
+    section.notes.append(
+        f"Targets: the kernel {_KERNEL}, {_KERNEL.judge(kernels)}; the dashboard's part of an "
+        f"engine {_ENGINE}, {_ENGINE.judge(parts)}."
     )
+    return [section]
 
 
 def _watched(kernel: int, engines: list[int], seconds: float) -> tuple[float, list[float]]:

@@ -56,10 +56,15 @@ class Section:
         self.lines.append((what, said(median(values), unit), said(worst, unit), *judged))
 
     def markdown(self) -> str:
-        """The table and the notes."""
-        rows = [self.head, ["---"] * len(self.head), *self.lines]
+        """The table and the notes; a target that all figures meet stands below it, once."""
+        head, lines, notes = self.head, self.lines, self.notes
+        judged = {tuple(line[-2:]) for line in lines}
+        if head[-2] == "target" and len(judged) == 1 and next(iter(judged))[1] == "met":
+            notes = [f"Target {lines[0][-2]}: met.", *notes]
+            head, lines = head[:-2], [line[:-2] for line in lines]
+        rows = [head, ["---"] * len(head), *lines]
         table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-        return "\n\n".join([f"### {self.title}", table, *self.notes])
+        return "\n\n".join([f"### {self.title}", table, *notes])
 
 
 def said(value: float, unit: str) -> str:
