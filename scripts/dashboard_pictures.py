@@ -102,16 +102,16 @@ def picture(page: Page, out: Path, name: str, themes: list[str]) -> None:
     for theme in themes:
         title = "JupyterLab Dark" if theme == "dark" else "JupyterLab Light"
         screenshot.command(page, "apputils:change-theme", {"theme": title})
-        expect(page.locator(f'body[data-jp-theme-name="{title}"]')).to_have_count(1)
+        shown = page.locator(f'body[data-jp-theme-name="{title}"]')
+        expect(shown).to_have_count(1, timeout=LONG)
         page.mouse.move(0, 0)
         page.wait_for_timeout(300)  # until its transitions have ended
         board = page.locator(".jp-OutputArea-output").filter(has=page.locator(".rb-head"))
         path = out / f"dashboard-{name}-{theme}.png"
         board.last.screenshot(path=path)
         # A third of the size, and looks the same: a dashboard has few colours.
-        Image.open(path).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE).save(
-            path, optimize=True
-        )
+        taken = Image.open(path).convert("RGB")
+        taken.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=1).save(path, optimize=True)
 
 
 if __name__ == "__main__":
