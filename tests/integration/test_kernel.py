@@ -461,7 +461,7 @@ def test_a_terminal_explains_a_hang_and_frees_it_by_way_of_the_kernel(
     [cluster] = json.loads(command("clusters", "--json"))
     [owner] = cluster["owners"]
     assert (owner["pid"], owner["is_kernel"]) == (notebook.manager.provisioner.pid, True)
-    uses = f"a notebook's kernel (pid {owner['pid']} in {owner['folder']}) uses {cluster['name']}"
+    uses = f"A notebook's kernel (pid {owner['pid']} in {owner['folder']}) uses {cluster['name']}"
     assert command("run", "1", code=5).startswith(uses)
     assert command("restart", code=5).startswith(uses)
 

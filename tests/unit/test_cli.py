@@ -7,13 +7,15 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 
 import rankbook
-from rankbook.cli import finding
+from rankbook.cli import commands, finding
 from rankbook.cli.commands import COMMANDS
 from rankbook.cli.ends import End, RefusedError, end_of
 from rankbook.cli.main import main, parser
@@ -21,6 +23,7 @@ from rankbook.cli.printing import for_terminal
 from rankbook.cluster.keeping.running import Owner, Running, all_running, runs_kernel
 from rankbook.errors import InputError, SessionError
 from rankbook.models import Diagnosis
+from rankbook.sessions.cells.results import CellResult, RankResult
 
 ONE = Running("1795-ab", "here", "/x/ipcontroller-1795-ab-client.json", 1.0)
 OTHER = Running("1796-cd", "here", "/x/ipcontroller-1796-cd-client.json", 2.0)
@@ -105,7 +108,7 @@ def test_ranks_that_a_living_process_uses_are_left_to_it():
     with pytest.raises(RefusedError) as raised, finding.acting_on(used, "run it"):
         pass
     assert str(raised.value) == (
-        "a notebook's kernel (pid 1 in /work) uses 1795-ab: run it in its notebook or script, or "
+        "A notebook's kernel (pid 1 in /work) uses 1795-ab: run it in its notebook or script, or "
         "end it first."
     )
     assert raised.value.end == End.NOT_YOURS
@@ -120,6 +123,17 @@ def test_ranks_that_a_living_process_uses_are_left_to_it():
 )
 def test_the_exit_code_says_what_a_diagnosis_does(kind, end):
     assert end_of(Diagnosis(kind, (), "")) == end
+
+
+def test_code_that_ran_after_a_hang_was_freed_ends_with_the_code_of_the_hang(monkeypatch, capsys):
+    hang = Diagnosis("missing_rank", (1,), "Rank 1 never called barrier #1.")
+    result = CellResult({0: RankResult(0, result_repr="3")}, hang)
+    session = SimpleNamespace(select=lambda _: (0,), run=lambda *_, **__: result)
+    acting = nullcontext((session, False))
+    monkeypatch.setattr(commands, "running", lambda: [ONE])
+    monkeypatch.setattr(commands, "acting_on", lambda *_: acting)
+    assert main(["run", "1 + 2"]) == End.HANGS
+    assert "HangError: Rank 1 never called barrier #1." in capsys.readouterr().err
 
 
 def test_an_error_is_a_line_and_json_where_that_is_asked_for(monkeypatch, tmp_path, capsys):

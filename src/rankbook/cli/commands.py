@@ -24,6 +24,7 @@ from rankbook.models import Diagnosis, to_dict
 from rankbook.sessions.cells.results import CellResult
 from rankbook.sessions.group.filling import Filled
 from rankbook.sessions.session import Session
+from rankbook.words import sentence_start
 
 __all__ = ["COMMANDS", "SKILL"]
 
@@ -93,11 +94,11 @@ def interrupt(options: Namespace) -> End:
     cluster = _chosen(options)
     kernels = [owner for owner in cluster.owners if owner.is_kernel]
     if cluster.owners and not kernels:
+        owner = cluster.owners[0]
         raise RefusedError(
             End.NOT_YOURS,
-            f"{cluster.owners[0]} uses {cluster.name} and is not a notebook: press Ctrl-C there, "
-            f"or run `kill -INT {cluster.owners[0].pid}`, which ends a program that does not "
-            "handle it.",
+            f"{sentence_start(str(owner))} uses {cluster.name} and is not a notebook: press Ctrl-C "
+            f"there, or run `kill -INT {owner.pid}`, which ends a program that does not handle it.",
         )
     if not kernels:
         with acting_on(cluster, "interrupt it") as (session, _):
@@ -189,9 +190,9 @@ def _end_of_cell(result: CellResult, *, is_quiet: bool) -> End:
             text = "\n".join(error._render_traceback_())
             shown = text if sys.stderr.isatty() else _COLOURS.sub("", text)
             print(for_terminal(shown), file=sys.stderr)  # noqa: T201
-    if result.ok:
-        return End.FINE
-    return end_of(result.diagnosis) or End.FAILED
+        # Also where the code ran, after a hang of an earlier cell was freed.
+        return end_of(result.diagnosis) or End.FAILED
+    return End.FINE if result.ok else End.FAILED
 
 
 def _result(result: CellResult) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from rankbook.cli.ends import End, RefusedError
 from rankbook.cluster.keeping.running import Running, all_running
 from rankbook.cluster.pool import Pool
 from rankbook.sessions.session import Session
-from rankbook.words import agree
+from rankbook.words import agree, sentence_start
 
 __all__ = ["acting_on", "choose", "looking_at", "running"]
 
@@ -108,7 +108,8 @@ def refuse_owned(cluster: Running, what: str) -> None:
     """
     owners = [owner for owner in cluster.owners if owner.pid != os.getpid()]
     if owners:
-        who, their = " and ".join(map(str, owners)), agree(owners, "its", "their")
+        who = sentence_start(" and ".join(map(str, owners)))
+        their = agree(owners, "its", "their")
         raise RefusedError(
             End.NOT_YOURS,
             f"{who} {agree(owners, 'uses', 'use')} {cluster.name}: {what} in {their} notebook or "
