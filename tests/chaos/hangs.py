@@ -142,6 +142,11 @@ def _one(
     if not right:
         said = f"{diagnosis.kind} {diagnosis.ranks} {diagnosis.summary}" if diagnosis else error
         report.faults.append(f"{name} on {world.n}: said {said!r}, of {hang.code!r}")
+    if dead := world.session.members.dead:
+        report.faults.append(f"{name} on {world.n}: ranks {sorted(dead)} died of {hang.code!r}")
+        world.session.restart_ranks(sorted(dead))
+        world.refill(0)
+        return
     works = world.works()
     report.next_cells += works
     same = world.is_as_it_was()

@@ -311,7 +311,7 @@ CALLS = [
 SINCE = {"_reply_subshell_for": ("ipykernel", "7.4")}
 
 # What some torch has in the place of another name, or not yet: the code asks whether it is there.
-ASKED_FOR = {"_fsdp_param_group", "_fsdp_param_groups", "_spmd_mesh"}
+ASKED_FOR = {"_fsdp_param_group", "_fsdp_param_groups", "_prologue_start", "_spmd_mesh"}
 
 # Of the standard library: documented, or as stable as if they were.
 STANDARD = {"_exit", "_current_exceptions", "_current_frames", "_getframe"}

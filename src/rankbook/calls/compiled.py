@@ -43,7 +43,7 @@ def lines(frame: FrameType) -> tuple[Line, ...]:
     if known is not code:
         if len(_found) >= _MOST:
             _found.clear()
-        trace = _trace(frame.f_locals.get("self"), frame.f_lineno) or ""
+        trace = _trace(frame) or ""
         told = reversed(_LINE.findall(trace))
         found = tuple((_standing(file, name), int(line)) for file, line, name in told)
         _found[key] = code, found
@@ -56,13 +56,16 @@ def scope(name: str) -> str:
     return resumed[1] if resumed else name
 
 
-def _trace(module: Any, line: int) -> str | None:
+def _trace(frame: FrameType) -> str | None:
     """The traceback that the node in a line of a graph's code has kept.
 
-    (The names of the line map are private in torch 2.9 to 2.15.)
+    (The names of the line map, and of its first line, are private in torch 2.9 to 2.15. Torch 2.9
+    has no name for the first line: it is where the function begins.)
     """
+    module: Any = frame.f_locals.get("self")
     numbers: dict[int, int | None] = getattr(module, "_lineno_map", None) or {}
-    index = numbers.get(line - getattr(module, "_prologue_start", 0))
+    first = getattr(module, "_prologue_start", frame.f_code.co_firstlineno)
+    index = numbers.get(frame.f_lineno - first)
     nodes = [*module.graph.nodes] if index is not None else []
     if index is None or index >= len(nodes):
         return None

@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.distributed._functional_collectives as functional
+from packaging.version import Version
 
 from rankbook.calls import compiled, places
 from rankbook.calls.compiled import scope
@@ -57,6 +58,8 @@ def cell():
     ],
 )
 def test_a_call_of_compiled_code_has_its_line(ledger, cell, backend, function, lines):
+    if backend == "aot_eager" and Version(torch.__version__) < Version("2.10"):
+        pytest.skip("torch 2.9 generates no code for it, but runs it node by node")
     run = torch.compile(cell[function], backend=backend)
     for _ in range(2):  # traced, and then run
         before = ledger.last
