@@ -191,8 +191,10 @@ def skew(seconds: float, random: Random, n: int = 4) -> Skew:
             result = session.run(code.format(seed=random.randrange(10**6)))
             report.cells += 1
             report.loads[name] += 1
-            if not result.ok or result.diagnosis is not None:
-                report.alarms.append(f"after {now:.0f} s, {name}: {result} {result.diagnosis}")
+            told = [one for one in (result.diagnosis, *result.mismatches, *result.left_out) if one]
+            if told or not result.ok:
+                said = [one.summary for one in told]
+                report.alarms.append(f"after {now:.0f} s, {name}: {result} {said}")
     finally:
         session.shutdown()
     report.seconds = time.perf_counter() - begin
