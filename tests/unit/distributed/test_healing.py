@@ -26,7 +26,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, DistributedSampler
 
 from rankbook.distributed import healing
-from rankbook.distributed.copying import sharding
+from rankbook.distributed.copying import fsdp
 from rankbook.distributed.healing import (
     buckets,
     connections,
@@ -765,7 +765,7 @@ def test_a_module_that_torch_failed_to_make_is_left_alone(group):
     half.__class__ = type("FSDPLinear", (FSDPModule, torch.nn.Linear), {})  # as fully_shard does
     assert "FSDP modules" in again().kinds
     assert "FSDP modules" in again(clean=True).lost
-    assert sharding.shards()
+    assert fsdp.shards()
     assert raised.value
 
 

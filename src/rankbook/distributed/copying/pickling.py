@@ -21,9 +21,9 @@ from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 from torch.utils.data.distributed import DistributedSampler
 
-from rankbook.distributed.copying import hooks, restoring, sharding
+from rankbook.distributed.copying import fsdp, hooks, restoring, sharding
 from rankbook.distributed.healing import buckets, meshes
-from rankbook.distributed.healing.replicated import is_replicated
+from rankbook.distributed.healing.replicated import is_replica, is_replicated
 
 __all__ = ["Copied", "dump"]
 
@@ -78,6 +78,7 @@ def dump(
                 left[name] = reason
                 break
         else:
+            pickler.finish()
             return Copied(buffer.getvalue(), tuple(names), left)
         names.remove(name)  # start over: others may refer to what was pickled halfway
 
@@ -111,7 +112,12 @@ class _Pickler(cloudpickle.Pickler):
         self._defined = defined
         self._with_shards = with_shards
         self._storages: dict[int, Any] = {}
-        self._shards = sharding.shards()
+        self._shards = fsdp.shards()
+        self._prefetched: list[Any] = []
+
+    def finish(self) -> None:
+        """Pickle what is set once all objects are there."""
+        self.dump(self._prefetched)
 
     def reducer_override(self, obj: Any) -> Any:
         """How to reduce an object; called for all but Python's own simple types."""
@@ -161,8 +167,9 @@ class _Pickler(cloudpickle.Pickler):
         if any(called) and (id(obj) in self._shards or sharding.is_dtensor(obj)):
             raise _Left("a sharded parameter has hooks: make the model again on all ranks")
         if id(obj) in self._shards:
-            self._need_shards()
-            return sharding.reduce_parameter(obj, self._shards[id(obj)])
+            if not fsdp.has_values(self._shards[id(obj)]):
+                self._need_shards()
+            return fsdp.reduce_parameter(obj, self._shards[id(obj)])
         if sharding.is_dtensor(obj):
             if not sharding.is_replicated(obj):
                 if not isinstance(obj, nn.Parameter):
@@ -198,12 +205,14 @@ class _Pickler(cloudpickle.Pickler):
     def _module(self, obj: Any) -> Any:
         if is_replicated(obj):
             raise _Left("a module of replicate(): make it again on all ranks")
-        if sharding.is_sharded(obj):
-            self._need_shards()
-            if reason := sharding.why_not(obj):
+        if fsdp.is_sharded(obj):
+            if not is_replica(obj):
+                self._need_shards()
+            if reason := fsdp.why_not(obj):
                 raise _Left(reason)
-            cls, state, terms = sharding.reduce_module(obj, hooks.without_ours(obj))
-            return restoring.blank, (cls,), (state, terms), None, None, sharding.set_module
+            self._prefetched.extend(fsdp.prefetched(obj))
+            cls, state, terms = fsdp.reduce_module(obj, hooks.without_ours(obj))
+            return restoring.blank, (cls,), (state, terms), None, None, fsdp.set_module
         if hooks.has_ours(obj):
             return (
                 restoring.blank,
@@ -227,13 +236,19 @@ class _Pickler(cloudpickle.Pickler):
             return restoring.blank, (type(obj),), state, None, None, restoring.set_attributes
         # Its __getstate__ leaves out hooks, and what an optimizer like LBFGS keeps besides.
         state = hooks.without_ours(obj)
-        kept = (
-            (one, entries)
+        kept = {
+            one: entries
             for one, entries in state["state"].items()
-            if id(one) not in self._shards and not any(map(sharding.is_dtensor, entries.values()))
-        )
+            if not any(map(self._is_part, (one, *entries.values())))
+        }
         state["state"] = defaultdict(dict, kept)
-        return restoring.blank, (type(obj),), state, None, None, sharding.set_optimizer
+        return restoring.blank, (type(obj),), state, None, None, fsdp.set_optimizer
+
+    def _is_part(self, value: Any) -> bool:
+        """Whether other ranks have other parts of it."""
+        if id(value) in self._shards:
+            return not fsdp.has_values(self._shards[id(value)])
+        return sharding.is_dtensor(value) and not sharding.is_replicated(value)
 
     def _mesh(self, obj: Any) -> Any:
         if not meshes.is_whole(obj, dist.distributed_c10d._world.pg_names.values()):

@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from rankbook.distributed.copying import places, sharding
+from rankbook.distributed.copying import fsdp, places
 from rankbook.distributed.healing import buckets, reducers
 from rankbook.errors import InputError
 
@@ -59,11 +59,12 @@ def load(
     _Here.namespace = namespace
     values: dict[str, Any] = {}
     unpickler = pickle.Unpickler(io.BytesIO(data))  # noqa: S301 - from a rank of this session
-    with places.taking_the_place_of(source), sharding.replacing():
+    with places.taking_the_place_of(source), fsdp.replacing():
         name = ""
         try:
             for name in names:
                 values[name] = unpickler.load()
+            fsdp.set_prefetched(unpickler.load())
         except Exception as error:  # noqa: BLE001 - __setstate__ can raise anything
             return f"{name}: {' '.join(str(error).split()) or type(error).__name__}"
     namespace.update(values)

@@ -2,6 +2,8 @@
 
 The DDP module itself is never called: the module calls the parts of its forward. So hooks belong on
 the module, which is also the one that the user knows.
+
+torch has another function of this name, whose modules are FSDP modules without shards.
 """
 
 from __future__ import annotations
@@ -13,7 +15,10 @@ from torch import nn
 
 from rankbook.heap import instances
 
-__all__ = ["entrance", "is_replicated"]
+__all__ = ["ON_FSDP", "entrance", "is_replica", "is_replicated"]
+
+ON_FSDP = "torch.distributed._composable.replicate_with_fsdp"
+"""Where torch has the ``replicate`` that makes FSDP modules."""
 
 
 def _torchs() -> Any:
@@ -24,6 +29,11 @@ def _torchs() -> Any:
 def is_replicated(module: Any) -> bool:
     """Whether a module was given to ``replicate``."""
     return isinstance(module, getattr(_torchs(), "DDP", ()))
+
+
+def is_replica(module: Any) -> bool:
+    """Whether a module is an FSDP module without shards: each rank has all of its parameters."""
+    return isinstance(module, getattr(sys.modules.get(ON_FSDP), "ReplicateModule", ()))
 
 
 def entrance(ddp: Any) -> Any:

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from rankbook.distributed.healing import meshes, saving
-from rankbook.distributed.healing.replicated import entrance, is_replicated
+from rankbook.distributed.healing.replicated import entrance, is_replica, is_replicated
 from rankbook.distributed.healing.wrappers import Found
 from rankbook.errors import StaleGroupError
 
@@ -83,6 +83,10 @@ def _what_runs(found: Found) -> Iterator[tuple[Any, str, str]]:
         make = "make the model again, load the state_dict() of this one, and replicate(model)"
         yield begins, "module of replicate()", make
     for _, module in found.fsdp:
+        if is_replica(module):
+            make = "make the model again, replicate(model), and load a checkpoint"
+            yield module, "module of replicate()", make
+            continue
         make = (
             "its shards have ended, too, so make the model again, fully_shard(model), and load a "
             "checkpoint"
@@ -164,8 +168,12 @@ def _why_it_waits(module: Any, new: Sequence[int]) -> str:
     again, restart = "make it again on all ranks", f"%dist_restart {','.join(map(str, new))} --from"
     if not isinstance(module, DistributedDataParallel):
         first = next(rank for rank in range(len(new) + 1) if rank not in new)
-        how = f"{restart} {first} --checkpoint PATH makes it there, or {again}"
-        return f"{_replaced(new)} no such FSDP module: {how}"
+        called, load = "FSDP module", " --checkpoint PATH"
+        if is_replica(module):
+            called, load = "module of replicate()", ""
+        return (
+            f"{_replaced(new)} no such {called}: {restart} {first}{load} makes it there, or {again}"
+        )
     if is_replicated(entrance(module)):
         return f"{_replaced(new)} no such module of replicate(): {again}"
     # Other ranks may have an equally built module with other parameters.

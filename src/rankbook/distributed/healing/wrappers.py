@@ -256,6 +256,10 @@ _RESTARTS = {
 torch lacks for that."""
 
 
+_OF_MESH_INFO = "shard", "replicate", "reduce_scatter"
+"""How the names of the groups of an FSDP2 module begin."""
+
+
 def groups_of(module: Any) -> list[Any]:
     """The groups that a DDP module holds, or an FSDP2 module and the modules in it."""
     if isinstance(module, DistributedDataParallel):
@@ -264,8 +268,7 @@ def groups_of(module: Any) -> list[Any]:
     for one in module.modules():
         for group in fsdp2.param_groups(one) if hasattr(one, "_get_fsdp_state") else ():
             info = group.mesh_info
-            names = ("shard_process_group", "replicate_process_group")
-            held.extend(getattr(info, name, None) for name in names)
+            held.extend(getattr(info, f"{name}_process_group", None) for name in _OF_MESH_INFO)
     return [group for group in held if group is not None]
 
 
