@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import subprocess
 import sys
 import threading
@@ -60,6 +61,12 @@ def again(backend="gloo", **options):
     healing.separate(account.groups)
     begin(backend)
     return healing.heal(account, **options)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_of_other_tests():
+    """No modules of theirs, which would be found as well."""
+    gc.collect()
 
 
 @pytest.fixture(autouse=True)
