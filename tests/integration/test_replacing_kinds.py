@@ -142,3 +142,20 @@ def test_the_state_of_an_optimizer_of_replicated_dtensors_is_copied(four):
     filled = four.restart_ranks(from_rank=0)
     assert not filled.left
     assert states(four, range(BEFORE, STEPS)) == expected[BEFORE:]
+
+
+COMPILED = f"""
+model = torch.compile(DistributedDataParallel(make_model()), backend="eager")
+{ADAM}
+"""
+
+
+@pytest.mark.slow
+def test_what_torch_compile_puts_among_the_variables_is_not_copied(four):
+    expected = undisturbed(four, COMPILED)
+    make(four, COMPILED)
+    states(four, range(BEFORE))
+    kill(four)
+    filled = four.restart_ranks(from_rank=0)
+    assert not [name for name in (*filled.left, *filled.names) if name.startswith("__")]
+    assert states(four, range(BEFORE, STEPS)) == expected[BEFORE:]

@@ -29,7 +29,8 @@ from rankbook.models.requests import Copy, GetDigests, GetHoldings, Settle, Take
 __all__ = ["copy", "digests", "holdings", "settle", "take"]
 
 _OURS = {"torch", "dist", "rank", "world_size", "local_rank", "device", "dist_info"}
-_OF_IPYTHON = re.compile(r"_+|_i+|_i?\d+|In|Out|_[io]h|_dh|exit|quit|get_ipython|__\w+__")
+_OF_OTHERS = re.compile(r"_+|_i+|_i?\d+|In|Out|_[io]h|_dh|exit|quit|get_ipython|__\w+")
+"""Names of IPython, of Python, and those that ``torch.compile`` puts next to what it compiles."""
 
 _FIRST = (nn.Module, torch.optim.Optimizer, DataLoader)
 """Kinds of values that are named first."""
@@ -108,7 +109,7 @@ def _variables(engine: Engine) -> Iterator[tuple[str, Any]]:
     hidden = engine.runner.shell.user_ns_hidden
     for name, value in list(engine.namespace.items()):
         is_hidden = name in hidden and hidden[name] is value
-        if not is_hidden and name not in _OURS and not _OF_IPYTHON.fullmatch(name):
+        if not is_hidden and name not in _OURS and not _OF_OTHERS.fullmatch(name):
             yield name, value
 
 
