@@ -88,7 +88,7 @@ def run(count: int, random: Random) -> Healing:
 
 def _try(session: Session, random: Random, expected: dict, report: Healing) -> None:
     name, k = random.choice([*OBJECTS]), random.randrange(_STEPS - 1)
-    events = [one for one in _EVENTS if one != "kill" or name not in _NOT_COPIED]
+    events = [*_EVENTS, *(["kill"] if name not in _NOT_COPIED else [])]
     event, rank = random.choice(events), random.randrange(_RANKS)
     if event == "kill" and name in SAVE:
         k = max(k, 1)  # torch's get_state_dict takes a step of an optimizer without state
@@ -102,7 +102,7 @@ def _try(session: Session, random: Random, expected: dict, report: Healing) -> N
         if event == "kill":
             _kill(session, random, rank, k, name)
         else:
-            _EVENTS[event](session, random, rank, k)
+            what += f", after which is said: {_EVENTS[event](session, random, rank, k)!r}"
         if event == "reset":
             report.resets.append(time.perf_counter() - begin)
         assert _seen(session, "seen = state()") == held, "the event has changed parameters"
@@ -143,37 +143,40 @@ def _seen(session: Session, code: str) -> dict:
     return session.pull("seen")
 
 
-def _skip(session: Session, random: Random, rank: int, k: int) -> None:
-    session.run(f"if rank != {rank}: grads({k})")
+def _skip(session: Session, random: Random, rank: int, k: int) -> str:
+    return session.run(f"if rank != {rank}: grads({k})").note
 
 
-def _raise(session: Session, random: Random, rank: int, k: int) -> None:
+def _raise(session: Session, random: Random, rank: int, k: int) -> str:
     session.run(f"if rank == {rank}: halt[{random.choice(_PLACES)!r}] = 'raise'")
-    session.run(f"grads({k})")
+    note = session.run(f"grads({k})").note
     session.run("halt.clear()")
+    return note
 
 
-def _interrupt(session: Session, random: Random, rank: int, k: int) -> None:
+def _interrupt(session: Session, random: Random, rank: int, k: int) -> str:
     session.run(f"if rank == {rank}: halt[{random.choice(_PLACES)!r}] = 'sleep'")
-    cell = session.in_background(lambda: session.run(f"grads({k})"))
+    notes: list[str] = []
+    cell = session.in_background(lambda: notes.append(session.run(f"grads({k})").note))
     at_any_moment(random, 1)
     session.interrupt()
     cell.join(_PATIENCE)
     session.run("halt.clear()")
+    return "".join(notes)
 
 
-def _hang_elsewhere(session: Session, random: Random, rank: int, k: int) -> None:
-    session.run(f"if rank != {rank}: dist.barrier()")
+def _hang_elsewhere(session: Session, random: Random, rank: int, k: int) -> str:
+    return session.run(f"if rank != {rank}: dist.barrier()").note
 
 
-def _reset(session: Session, random: Random, rank: int, k: int) -> None:
+def _reset(session: Session, random: Random, rank: int, k: int) -> str:
     session.reset()
+    return ""
 
 
-def _twice(session: Session, random: Random, rank: int, k: int) -> None:
-    _raise(session, random, rank, k)
-    _reset(session, random, rank, k)
-    _skip(session, random, random.randrange(_RANKS), k)
+def _twice(session: Session, random: Random, rank: int, k: int) -> str:
+    notes = [_raise(session, random, rank, k), _reset(session, random, rank, k)]
+    return " ".join([*notes, _skip(session, random, random.randrange(_RANKS), k)])
 
 
 def _kill(session: Session, random: Random, rank: int, k: int, name: str) -> None:
@@ -204,7 +207,6 @@ _EVENTS = {
     "hang elsewhere": _hang_elsewhere,
     "reset": _reset,
     "three in a row": _twice,
-    "kill": _kill,
 }
 
 
