@@ -190,7 +190,9 @@ def _restart(found: wrappers.Found, words: Sequence[Word]) -> tuple[wrappers.Fou
     broken = wrappers.Found()
     standings = [word.standings for word in words]
     cut = {kind for word in words for kind in word.amid}
-    for one, lack in wrappers.restart(found, standings, cut, _c10d._get_default_store()):
+    is_new = any(word.is_new for word in words)
+    store = _c10d._get_default_store()
+    for one, lack in wrappers.restart(found, standings, cut, store, is_new=is_new):
         stale.refuse_for_lack(one, lack)
         broken = broken.more(one)
     return found.less(broken), broken

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["restart", "stages"]
+__all__ = ["is_amid", "restart", "stages"]
 
 _TOLD = {
     f"{stage}{direction}_initialized"
@@ -26,14 +26,23 @@ _OF_A_STEP = {
 several stages per rank, counters, pending receives and unsharded stages."""
 
 
-def restart(schedule: Any) -> str:
+def is_amid(schedule: Any) -> bool:
+    """Whether the stages of a pipeline still have to tell each other their shapes."""
+    return not all(getattr(schedule, name) for name in _TOLD & set(vars(schedule)))
+
+
+def restart(schedule: Any, *, was_cut: bool) -> str:
     """Drop the parts of a step that was cut that a pipeline does not reset itself; return nothing.
 
-    Its stages exchange shapes again, because one of them may be new, or was cut in that exchange.
+    Args:
+        schedule: The schedule of the pipeline.
+        was_cut: Whether a stage is new or was cut while shapes were exchanged: then all exchange
+            them again. Otherwise they do not, since that computes a microbatch, after which a DDP
+            module adds the gradients of the step in another order.
     """
     for name in _OF_A_STEP & set(vars(schedule)):
         getattr(schedule, name).clear()
-    for name in _TOLD & set(vars(schedule)):
+    for name in _TOLD & set(vars(schedule)) if was_cut else ():
         setattr(schedule, name, False)
     for stage in stages(schedule):
         for infos in (*stage.args_recv_info.values(), *stage.grad_recv_info.values()):

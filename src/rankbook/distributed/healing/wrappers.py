@@ -64,9 +64,10 @@ class Found:
 
     @property
     def amid(self) -> tuple[str, ...]:
-        """Kinds of FSDP modules that are in the middle of a step."""
-        older = {name for name, one, _ in self.others if name == _OLDER and fsdp1.is_amid(one)}
-        return *older, *(kind for kind, module in self.fsdp if fsdp2.is_amid(module))
+        """Kinds of FSDP modules that are in the middle of a step, and of pipelines: see there."""
+        asked = {_OLDER: fsdp1.is_amid, _PIPELINE: pipelines.is_amid}
+        others = {name for name, one, _ in self.others if name in asked and asked[name](one)}
+        return *others, *(kind for kind, module in self.fsdp if fsdp2.is_amid(module))
 
     def split(self, groups: Collection[Any]) -> tuple[Found, Found]:
         """The wrappers whose groups are all among these, and the rest.
@@ -181,10 +182,12 @@ def _find(names: Mapping[Any, str]) -> Found:
 _OLDER = "FullyShardedDataParallel"
 """Also its kind, for all of them: their parameters differ between ranks."""
 
+_PIPELINE = "_PipelineSchedule"
+
 _OTHERS = {
     "ZeroRedundancyOptimizer": "ZeRO optimizers",
-    "FullyShardedDataParallel": "FSDP modules",
-    "_PipelineSchedule": "pipelines",
+    _OLDER: "FSDP modules",
+    _PIPELINE: "pipelines",
 }
 """By class of another holder of groups, its name in the plural."""
 
@@ -214,15 +217,16 @@ def _class(module: str, name: str) -> Any:
 
 
 def restart(
-    found: Found, reports: Sequence[Standings], cut: Collection[str], store: Store
+    found: Found, reports: Sequence[Standings], cut: Collection[str], store: Store, *, is_new: bool
 ) -> list[tuple[Found, str]]:
     """Have the next step of each begin as if the step that was cut had not begun.
 
     Args:
         found: The wrappers of this rank.
         reports: By rank, its :attr:`Found.standings`.
-        cut: Kinds of FSDP modules whose step was cut on some rank.
+        cut: Kinds of FSDP modules whose step was cut on some rank, and of pipelines.
         store: The store in which the ranks exchange more.
+        is_new: Whether a rank is new.
 
     Returns:
         The wrappers that cannot, each with the private name that this torch lacks for it.
@@ -242,18 +246,12 @@ def restart(
         name, holder, _ = one
         if name == _OLDER:
             lack = fsdp1.hindrance(holder, was_cut=_OLDER in cut)
+        elif name == _PIPELINE:
+            lack = pipelines.restart(holder, was_cut=is_new or _PIPELINE in cut)
         else:
-            lack = _RESTARTS[name](holder)
+            lack = joins.leave(holder)
         hindered.append((Found(others=(one,)), lack))
     return [(one, lack) for one, lack in hindered if lack]
-
-
-_RESTARTS = {
-    "ZeroRedundancyOptimizer": joins.leave,
-    "_PipelineSchedule": pipelines.restart,
-}
-"""By name in :data:`_OTHERS`, the function that restarts it at the next step, and returns what
-torch lacks for that."""
 
 
 _OF_MESH_INFO = "shard", "replicate", "reduce_scatter"
