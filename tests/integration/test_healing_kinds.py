@@ -79,3 +79,26 @@ def test_stages_that_were_cut_while_they_told_their_shapes_tell_them_again(four)
     four.run(COMMON + PIPELINE_OF_DDP).raise_for_error()
     assert not four.run("if rank != 2: grads(0)").ok
     assert states(four, range(2)) == expected
+
+
+ACCUMULATING = """
+model = DistributedDataParallel(make_model())
+optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+
+def grads(k):
+    optimizer.zero_grad()
+    with model.no_sync():
+        model(batch(k)).pow(2).sum().backward()
+    model(batch(k + 50)).pow(2).sum().backward()
+"""
+
+
+@pytest.mark.parametrize("before", [1, 2])
+def test_a_step_that_begins_in_no_sync_after_a_reset_adds_in_the_same_order(four, before):
+    four.run(COMMON + ACCUMULATING).raise_for_error()
+    expected = states(four, range(STEPS))
+    four.run(FORGET).raise_for_error()
+    four.run(COMMON + ACCUMULATING).raise_for_error()
+    states(four, range(before))
+    four.reset()
+    assert states(four, range(before, STEPS)) == expected[before:]

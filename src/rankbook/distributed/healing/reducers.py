@@ -230,7 +230,8 @@ class Begin:
         handle.remove()
         if self.is_whole and self.ddp.require_backward_grad_sync:
             return
-        _make(self.ddp, buckets.layout(self.ddp) if self.are_sorted else self.layout)
+        are_sorted = self.are_sorted or (self.is_whole and _sort_as_torch_would(self.ddp))
+        _make(self.ddp, buckets.layout(self.ddp) if are_sorted else self.layout)
 
 
 def renew(module: Any) -> None:
@@ -267,6 +268,13 @@ def _fill(module: Any, layout: list[list[int]] | None) -> None:
     if layout is not None:
         module.reducer._push_all_rebuilt_params()
         _sort_alone(module)
+
+
+def _sort_as_torch_would(module: Any) -> bool:
+    """Sort buckets if this forward would, as on all ranks; return whether they are sorted."""
+    if torch.is_grad_enabled() and module.reducer._rebuild_buckets():
+        module._has_rebuilt_buckets = True
+    return bool(module._has_rebuilt_buckets)
 
 
 def _sort_alone(module: Any) -> None:
