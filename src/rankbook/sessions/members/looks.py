@@ -77,7 +77,7 @@ def _standings(call: RankCall) -> dict[int, Standing]:
 
 def forget_errors(party: Party) -> None:
     """Have ranks forget the error of their last cell: it was repaired, or is another rank's."""
-    party.look(ForgetError())
+    party.request(ForgetError()).forget()  # not awaited: whatever is asked next comes after it
 
 
 def states(members: Members, groups: Mapping[int, GroupInfo]) -> list[Look]:
