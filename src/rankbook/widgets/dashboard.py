@@ -35,6 +35,13 @@ __all__ = ["Dashboard"]
 
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 
+_ALONE = """<style>
+.jp-OutputArea-child:has(.{name}) + .jp-OutputArea-child > .jp-OutputArea-output:not(:has(*)) {{
+    display: none;
+}}
+</style>"""
+"""Hides what JupyterLab says below the static table where no kernel has the widget any more."""
+
 
 class Dashboard(widgets.VBox):
     """One per session; shown in several places it is the same dashboard.
@@ -74,10 +81,12 @@ class Dashboard(widgets.VBox):
         widget alone, a terminal the table as text.
         """
         self._look_again()  # the last look may be old
-        static = f'<div class="{self._fallback}">{to_html(self._snapshot)}</div>'
+        alone = _ALONE.format(name=self._fallback)
+        static = f'{alone}<div class="{self._fallback}">{to_html(self._snapshot)}</div>'
         publish_display_data({"text/html": static, "text/plain": to_text(self._snapshot)})
         if getattr(get_ipython(), "kernel", None) is not None:
-            publish_display_data({_WIDGET: self._model, "text/plain": repr(self)})
+            # Its text is the table's.
+            publish_display_data({_WIDGET: self._model, "text/plain": ""})
 
     def _follow(self, snapshot: Snapshot) -> float | None:
         """Show a snapshot of the monitor and the latest recordings; in its thread only.

@@ -435,9 +435,12 @@ def test_display_leaves_a_table_for_pages_without_a_kernel(board, shell):
         board.display()
     table, live = shown.outputs
     assert WIDGET in live.data
+    assert live.data["text/plain"] == ""  # nbconvert and GitHub show the table alone
     assert WIDGET not in table.data
     # Where the widget lives, its style hides the table.
     [hidden] = re.findall(r'<div class="(rankbook-\w+)">', table.data["text/html"])
+    # Where no kernel has it any more, the table's style hides JupyterLab's error below it.
+    assert f".jp-OutputArea-child:has(.{hidden}) + " in table.data["text/html"]
     assert any(f".{hidden} {{ display: none }}" in getattr(w, "value", "") for w in board.children)
 
 
