@@ -48,6 +48,20 @@ ONCE = {
         "import sys\nsys.displayhook(hasattr(__builtins__, '__IPYTHON__'))",
         "False",
     ),
+    "precisions by their new names": (
+        (
+            "import torch\nprint(torch.get_float32_matmul_precision())\n"
+            "torch.backends.cuda.matmul.fp32_precision = 'tf32'"
+        ),
+        "highest",
+    ),
+    "its profiler": (
+        (
+            "import cProfile, sys\nprint(sys.getprofile())\n"
+            "profile = cProfile.Profile()\nprofile.enable()"
+        ),
+        "None",
+    ),
     "its loader": (
         "print(__loader__.get_source('__main__')[:5], __loader__.name)",
         "print __main__",
