@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
+import os
+import signal
+import time
 
+import pytest
 from steps import SOON
 
 from rankbook.engine.cells import fresh
@@ -19,3 +24,29 @@ def test_a_script_can_run_an_event_loop_while_the_task_of_its_cell_runs():
         return value
 
     assert asyncio.run(cell()) == 7
+
+
+@pytest.mark.parametrize("timer", [signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF])
+def test_a_timer_that_a_script_has_set_does_not_end_the_rank_later(timer):
+    with fresh._signals():
+        signal.setitimer(timer, 100, 100)
+    assert signal.getitimer(timer) == (0, 0)
+
+
+def test_a_script_that_has_asked_for_its_stacks_later_is_not_ended_by_that(tmp_path):
+    with (tmp_path / "stacks").open("w") as file:
+        with fresh._signals():
+            faulthandler.dump_traceback_later(0.2, file=file, exit=True)
+            faulthandler.register(signal.SIGUSR2, file=file)
+        assert not faulthandler.unregister(signal.SIGUSR2)
+        time.sleep(0.4)  # this process would have ended
+    assert not (tmp_path / "stacks").read_text()
+
+
+def test_the_time_zone_is_that_of_before():
+    before = time.tzname
+    with fresh._environment({}):
+        os.environ["TZ"] = "Asia/Tokyo"
+        time.tzset()
+        assert time.tzname != before
+    assert time.tzname == before

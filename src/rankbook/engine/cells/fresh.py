@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import atexit
 import builtins
+import faulthandler
 import multiprocessing
 import multiprocessing.forkserver
 import os
 import random
 import signal
 import sys
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
@@ -110,6 +112,7 @@ def _environment(more: dict[str, str]) -> Iterator[None]:
             del os.environ[name]
         # Only the differences: children may inherit other values than os.environ shows.
         os.environ.update({k: v for k, v in before.items() if os.environ.get(k) != v})
+        time.tzset()
 
 
 @contextmanager
@@ -176,7 +179,13 @@ def _signals() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        # Their signals would end the rank later.
+        for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
+            signal.setitimer(timer, 0)
+        faulthandler.cancel_dump_traceback_later()
+        for number in numbers:
+            with suppress(RuntimeError):  # it is of those that faulthandler has enabled
+                faulthandler.unregister(number)
         for number, handler in before.items():
             if handler is not None and signal.getsignal(number) is not handler:
                 signal.signal(number, handler)
