@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import faulthandler
 import os
+import random
 import signal
 import time
 
+import numpy as np
 import pytest
 from steps import SOON
 
@@ -50,3 +52,19 @@ def test_the_time_zone_is_that_of_before():
         time.tzset()
         assert time.tzname != before
     assert time.tzname == before
+
+
+def test_random_numbers_are_new_ones_in_each_script_and_go_on_after_it():
+    random.seed(1)
+    np.random.seed(1)  # noqa: NPY002 - as scripts do
+    expected = [random.random(), random.random(), *np.random.rand(2)]  # noqa: NPY002
+    random.seed(1)
+    np.random.seed(1)  # noqa: NPY002
+    drawn = [random.random(), np.random.rand()]  # noqa: NPY002
+    seen = set()
+    for _ in range(2):
+        with fresh._random():
+            seen |= {random.random(), np.random.rand()}  # noqa: NPY002
+    assert len(seen - {*expected}) == 4
+    drawn += [random.random(), np.random.rand()]  # noqa: NPY002
+    assert sorted(drawn) == sorted(expected)

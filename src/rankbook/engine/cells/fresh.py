@@ -244,10 +244,18 @@ def _fork_server() -> Iterator[None]:
 
 @contextmanager
 def _random() -> Iterator[None]:
+    """Give the script the random numbers of a new process: torch's are always the same."""
     state, python = torch.random.get_rng_state(), random.getstate()
+    numpy: Any = getattr(sys.modules.get("numpy"), "random", None)
+    others = numpy and numpy.get_state()
     torch.default_generator.manual_seed(_SEED)
+    random.seed()
+    if numpy:
+        numpy.seed()
     try:
         yield
     finally:
         torch.random.set_rng_state(state)
         random.setstate(python)
+        if numpy:
+            numpy.set_state(others)
