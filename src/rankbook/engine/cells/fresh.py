@@ -128,9 +128,8 @@ def _folder(folder: str) -> Iterator[None]:
         yield
     finally:
         os.umask(mask)
-        if before is not None:
-            with suppress(OSError):
-                os.chdir(before)
+        with suppress(OSError):
+            os.chdir(before or folder)
 
 
 @contextmanager
