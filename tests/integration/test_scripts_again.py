@@ -62,6 +62,14 @@ ONCE = {
         ),
         "None",
     ),
+    "what it replaces in libraries": (
+        (
+            "import torch\nformer = torch.nn.Linear.forward\n"
+            "def forward(self, x):\n    print('mine')\n    return former(self, x)\n"
+            "torch.nn.Linear.forward = forward\ntorch.nn.Linear(1, 1)(torch.ones(1))"
+        ),
+        "mine",
+    ),
     "its loader": (
         "print(__loader__.get_source('__main__')[:5], __loader__.name)",
         "print __main__",

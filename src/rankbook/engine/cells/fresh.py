@@ -26,7 +26,7 @@ from typing import Any
 
 import torch
 
-from rankbook.engine.cells import entered, logs, modules, once, operators, settings
+from rankbook.engine.cells import entered, logs, modules, once, operators, patches, settings
 
 __all__ = ["at_exit", "fresh"]
 
@@ -69,6 +69,7 @@ def fresh(
             operators.defined_again(beside),
             warnings.catch_warnings(),
             entered.left_again(),  # before anything of torch's is put back
+            patches.put_back(beside),  # first of all: what follows calls libraries
         ):
             stack.enter_context(part)
         yield

@@ -1,0 +1,114 @@
+"""What a script replaces in libraries is put back at its end."""
+
+from __future__ import annotations
+
+import functools
+import gc
+import json
+import subprocess
+import sys
+import types
+
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812 - its usual name
+
+from rankbook.engine.cells import patches
+
+
+def run(code):
+    """Run a script's code, its patches put back afterwards."""
+    module = types.ModuleType("__main__")
+    with patches.put_back("/nowhere"):
+        exec(code, vars(module))  # noqa: S102 - code of this test
+    return module
+
+
+@pytest.mark.parametrize(
+    ("code", "value"),
+    [
+        (
+            "import torch\ntorch.Tensor.__repr__ = lambda self: 'mine'",
+            lambda: torch.Tensor.__repr__,
+        ),
+        (
+            (
+                "import functools, torch\n"
+                "torch.load = functools.partial(torch.load, weights_only=False)"
+            ),
+            lambda: torch.load,
+        ),
+        (
+            (
+                "import functools, torch.nn.functional as F\nformer = F.linear\n"
+                "@functools.wraps(former)\n"
+                "def mine(*args):\n    return former(*args)\nF.linear = mine"
+            ),
+            lambda: F.linear,
+        ),
+        (
+            "import json\njson.JSONEncoder.default = lambda self, value: str(value)",
+            lambda: json.JSONEncoder.default,
+        ),
+        (
+            ("import subprocess\nclass Mine(subprocess.Popen):\n    pass\nsubprocess.Popen = Mine"),
+            lambda: subprocess.Popen,
+        ),
+        (
+            "import torch\ntorch.Tensor.new = classmethod(lambda cls: 1)",
+            lambda: torch.Tensor.new,
+        ),
+        (
+            "import torch\ntorch.nn.Module.__call__ = property(lambda self: 1)",
+            lambda: torch.nn.Module.__call__,
+        ),
+    ],
+    ids=[
+        "a method",
+        "an argument given",
+        "a wrapper that looks like what it wraps",
+        "Python's own library",
+        "a class",
+        "an inherited method",
+        "a property",
+    ],
+)
+def test_what_a_script_has_replaced_is_there_again(code, value):
+    before = value()
+    run(code)
+    assert value() is before
+
+
+def test_what_a_script_has_added_stays_and_what_a_library_has_replaced(monkeypatch):
+    library = types.ModuleType("library_that_patches")
+    monkeypatch.setitem(sys.modules, library.__name__, library)
+    exec("def shout(text):\n    return text.upper()", vars(library))  # noqa: S102 - as imported
+    monkeypatch.setattr(json, "dumps", json.dumps)
+    run(
+        "import json, library_that_patches, torch\n"
+        "json.dumps = library_that_patches.shout\n"
+        "torch.nn.Module.count_of_rankbook = lambda self: 3"
+    )
+    assert json.dumps("a") == "A"
+    assert torch.nn.Module().count_of_rankbook() == 3
+    del torch.nn.Module.count_of_rankbook
+
+
+def test_finders_and_callbacks_of_a_script_go_and_others_stay(monkeypatch):
+    finders, called = sys.meta_path[:], gc.callbacks[:]
+    other = functools.partial(print, end="")
+    run(
+        "import gc, sys\n"
+        "class Finder:\n    def find_spec(self, *_):\n        return None\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "gc.callbacks.append(lambda *_: None)\n"
+        "sys.path_hooks.append(Finder)\n"
+        "sys.modules['rankbook_forbidden'] = None"
+    )
+    assert sys.meta_path == finders
+    assert gc.callbacks == called
+    assert "rankbook_forbidden" not in sys.modules
+    monkeypatch.setattr(sys, "path_hooks", sys.path_hooks)
+    with patches.put_back("/nowhere"):
+        sys.path_hooks.append(other)  # of a library
+    assert sys.path_hooks.pop() is other
