@@ -26,7 +26,7 @@ from typing import Any
 
 import torch
 
-from rankbook.engine.cells import entered, logs, modules, once, operators, patches, settings
+from rankbook.engine.cells import entered, logs, modules, once, operators, patches, plots, settings
 
 __all__ = ["at_exit", "fresh"]
 
@@ -63,6 +63,7 @@ def fresh(
             _fork_server(),
             _random(),
             settings.put_back(),
+            plots.put_back(),
             once.interop_threads(),
             once.thread_variable(),
             modules.imported_again(beside),
