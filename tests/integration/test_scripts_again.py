@@ -70,6 +70,14 @@ ONCE = {
         ),
         "mine",
     ),
+    "captured warnings": (
+        (
+            "import logging, sys, warnings\n"
+            "logging.basicConfig(stream=sys.stdout, format='%(name)s')\n"
+            "logging.captureWarnings(True)\nwarnings.warn('careful')"
+        ),
+        "py.warnings",
+    ),
     "its loader": (
         "print(__loader__.get_source('__main__')[:5], __loader__.name)",
         "print __main__",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import logging.config
 import sys
+import warnings
 from types import ModuleType
 
 import pytest
@@ -54,3 +56,31 @@ def test_what_a_library_has_set_up_when_it_was_imported_stays(name, monkeypatch)
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
         logging.getLogger(name).addHandler(handler)
     assert logging.getLogger(name).handlers == [handler]
+
+
+def test_settings_of_all_loggers_are_as_before(capfd):
+    before = logging.getLoggerClass(), logging.getLogRecordFactory(), logging.lastResort
+    for _ in range(2):
+        with logs.put_back():
+            logging.setLoggerClass(type("Mine", (logging.Logger,), {}))
+            logging.setLogRecordFactory(type("Record", (logging.LogRecord,), {}))
+            logging.lastResort, logging.raiseExceptions = None, False
+            logging.captureWarnings(capture=True)
+            handler = logging.StreamHandler(sys.stdout)
+            logging.getLogger("py.warnings").addHandler(handler)
+            with warnings.catch_warnings():
+                warnings.simplefilter("always")
+                warnings.warn("careful")  # noqa: B028 - any
+        assert "UserWarning: careful" in capfd.readouterr().out
+    assert before == (
+        *(logging.getLoggerClass(), logging.getLogRecordFactory()),
+        logging.lastResort,
+    )
+    assert logging.raiseExceptions
+
+
+def test_a_logger_of_the_last_run_is_not_one_that_exists(name):
+    for _ in range(2):
+        with logs.put_back():
+            logging.config.dictConfig({"version": 1, "disable_existing_loggers": True})
+            assert not logging.getLogger(name).disabled

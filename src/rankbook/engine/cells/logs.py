@@ -8,12 +8,22 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 __all__ = ["put_back"]
+
+
+_SETTINGS: list[tuple[Callable[[], Any], Callable[[Any], object]]] = [
+    (logging.getLoggerClass, logging.setLoggerClass),
+    (logging.getLogRecordFactory, logging.setLogRecordFactory),
+    (lambda: logging.raiseExceptions, lambda on: setattr(logging, "raiseExceptions", on)),
+    (lambda: logging.lastResort, lambda handler: setattr(logging, "lastResort", handler)),
+]
+"""What asks for settings of all loggers, and what sets them."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +61,12 @@ def put_back() -> Iterator[None]:
     stays, too: they do it only once.
     """
     before = {logger: _State.of(logger) for logger in _loggers()}
-    disabled = logging.root.manager.disable
+    disabled, settings = logging.root.manager.disable, [ask() for ask, _ in _SETTINGS]
+    shown, captured = warnings.showwarning, _captures_warnings()
     try:
         yield
     finally:
+        known = logging.root.manager.loggerDict
         kept = {handler for state in before.values() for handler in state.handlers}
         for logger in _loggers():
             state = before.get(logger, _State())
@@ -62,11 +74,22 @@ def put_back() -> Iterator[None]:
                 continue
             added = set(logger.handlers) - kept
             state.put_back(logger)
+            if logger not in before and known.get(logger.name) is logger:
+                del known[logger.name]  # else a configuration of the next run would disable it
             for handler in added:
                 with suppress(Exception):  # as Python does at its end
                     handler.flush()
                     handler.close()
         logging.disable(disabled)
+        for value, (_, set_to) in zip(settings, _SETTINGS, strict=True):
+            set_to(value)
+        if _captures_warnings() and not captured:
+            logging.captureWarnings(capture=False)
+        warnings.showwarning = shown
+
+
+def _captures_warnings() -> bool:
+    return getattr(logging, "_warnings_showwarning", None) is not None
 
 
 def _loggers() -> list[logging.Logger]:
