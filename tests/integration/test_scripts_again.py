@@ -78,6 +78,13 @@ ONCE = {
         ),
         "py.warnings",
     ),
+    "streams of its own": (
+        (
+            "import os, sys\nfile = os.fdopen(1, 'w', 1)\nheld = {'here': os.fdopen(2, 'wb', 0)}\n"
+            "os.write(1, b'raw\\n')"
+        ),
+        "raw",
+    ),
     "its loader": (
         "print(__loader__.get_source('__main__')[:5], __loader__.name)",
         "print __main__",

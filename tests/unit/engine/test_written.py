@@ -5,12 +5,14 @@ from __future__ import annotations
 import bz2
 import csv
 import gzip
+import io
 import lzma
+import os
 from pathlib import Path
 
 import pytest
 
-from rankbook.engine.cells.written import OpenFiles
+from rankbook.engine.cells.written import OpenFiles, close_standard
 
 
 def test_what_open_files_still_hold_is_written(tmp_path):
@@ -61,3 +63,31 @@ def test_a_file_that_cannot_be_written_is_passed_over(tmp_path):
     text.close()
     with pytest.raises(OSError, match="No space"):
         full.close()
+
+
+class Tee:
+    """As many scripts have one."""
+
+    def __init__(self, file):
+        self.file = file
+
+
+@pytest.mark.parametrize("hold", [lambda one: one, lambda one: [one], lambda one: {"f": one}, Tee])
+def test_files_of_a_script_on_standard_descriptors_are_closed_while_they_can_be_restored(hold):
+    kept = os.dup(1)
+    try:
+        mine = os.fdopen(1, "w")
+        close_standard({"held": hold(mine)})
+        assert mine.closed
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def test_other_files_stay_open(tmp_path):
+    mine = (tmp_path / "text").open("w")
+    shared = open(1, "w", closefd=False)  # noqa: SIM115 - it does not close the descriptor
+    wrapper = io.TextIOWrapper(io.BytesIO())
+    close_standard({"mine": mine, "shared": shared, "wrapper": wrapper, "os": os, "Tee": Tee})
+    assert not any(file.closed for file in (mine, shared, wrapper))
+    mine.close()

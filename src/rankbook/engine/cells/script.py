@@ -31,7 +31,7 @@ from rankbook.distributed import environment
 from rankbook.engine.cells.fresh import at_exit, fresh
 from rankbook.engine.cells.left import Left
 from rankbook.engine.cells.workers import Workers
-from rankbook.engine.cells.written import OpenFiles
+from rankbook.engine.cells.written import OpenFiles, close_standard
 from rankbook.engine.group.group import Group
 from rankbook.engine.processes import children
 from rankbook.models.cells import Script
@@ -91,6 +91,7 @@ def execute(
             show(error, code)
     finally:
         _ignore_interrupts()
+        close_standard(vars(module))
         stack.close()
         files.complete()
         signal.signal(signal.SIGINT, interrupts)
