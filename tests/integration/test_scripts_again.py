@@ -48,19 +48,19 @@ ONCE = {
         "import sys\nsys.displayhook(hasattr(__builtins__, '__IPYTHON__'))",
         "False",
     ),
+    "streams of its own": (
+        (
+            "import os, sys\nfile = os.fdopen(1, 'w', 1)\nheld = {'here': os.fdopen(2, 'wb', 0)}\n"
+            "os.write(1, b'raw\\n')"
+        ),
+        "raw",
+    ),
     "precisions by their new names": (
         (
             "import torch\nprint(torch.get_float32_matmul_precision())\n"
             "torch.backends.cuda.matmul.fp32_precision = 'tf32'"
         ),
         "highest",
-    ),
-    "its profiler": (
-        (
-            "import cProfile, sys\nprint(sys.getprofile())\n"
-            "profile = cProfile.Profile()\nprofile.enable()"
-        ),
-        "None",
     ),
     "what it replaces in libraries": (
         (
@@ -70,6 +70,19 @@ ONCE = {
         ),
         "mine",
     ),
+    "a server of its own, and a thread that would end it": (
+        (
+            "import http.server, os, threading, time\n"
+            "rank = int(os.environ['RANK'])\n"
+            "handler = http.server.BaseHTTPRequestHandler\n"
+            "server = http.server.ThreadingHTTPServer(('127.0.0.1', 28418 + rank), handler)\n"
+            "threading.Thread(target=server.serve_forever, daemon=True).start()\n"
+            "print(sum(thread.name == 'watchdog' for thread in threading.enumerate()))\n"
+            "def watch():\n    while True:\n        time.sleep(0.05)\n"
+            "threading.Thread(target=watch, name='watchdog', daemon=True).start()"
+        ),
+        "0",
+    ),
     "captured warnings": (
         (
             "import logging, sys, warnings\n"
@@ -78,12 +91,12 @@ ONCE = {
         ),
         "py.warnings",
     ),
-    "streams of its own": (
+    "its profiler": (
         (
-            "import os, sys\nfile = os.fdopen(1, 'w', 1)\nheld = {'here': os.fdopen(2, 'wb', 0)}\n"
-            "os.write(1, b'raw\\n')"
+            "import cProfile, sys\nprint(sys.getprofile())\n"
+            "profile = cProfile.Profile()\nprofile.enable()"
         ),
-        "raw",
+        "None",
     ),
     "its loader": (
         "print(__loader__.get_source('__main__')[:5], __loader__.name)",

@@ -27,6 +27,9 @@ _MONITOR = "tqdm._monitor"
 _PATIENCE = 2.0
 """Seconds for threads to end by themselves, and for threads and processes that were told to."""
 
+_SOON = 0.7
+"""Seconds for threads that look every half second whether they are to end, as servers do."""
+
 _LOOK = 0.05
 """Seconds between two looks whether the thread of a pool still has work."""
 
@@ -118,18 +121,30 @@ class Left:
         for process in self.processes:
             with suppress(psutil.Error):
                 process.terminate()
-        for thread in self.threads:
-            _raise_in(thread, SystemExit)
+        self.end_threads(patience=0)
         _, alive = psutil.wait_procs(list(self.processes), timeout=_PATIENCE)
         for process in alive:
             with suppress(psutil.Error):
                 process.kill()
-        deadline = time.monotonic() + _PATIENCE
-        for thread in self.threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
+        self._join(_PATIENCE)
         for process in self.processes:
             with suppress(OSError):  # none of ours, or reaped already
                 os.waitpid(process.pid, os.WNOHANG)
+
+    def end_threads(self, patience: float = _SOON) -> None:
+        """End the threads, and wait for that.
+
+        Args:
+            patience: Seconds at most.
+        """
+        for thread in self.threads:
+            _raise_in(thread, SystemExit)
+        self._join(patience)
+
+    def _join(self, patience: float) -> None:
+        deadline = time.monotonic() + patience
+        for thread in self.threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
 
 
 def _raise_in(thread: threading.Thread, kind: type[BaseException]) -> None:

@@ -28,6 +28,7 @@ from torch.distributed import distributed_c10d
 
 from rankbook import folders
 from rankbook.distributed import environment
+from rankbook.engine.cells.former import Former
 from rankbook.engine.cells.fresh import at_exit, fresh
 from rankbook.engine.cells.left import Left
 from rankbook.engine.cells.workers import Workers
@@ -41,6 +42,8 @@ __all__ = ["Ended", "below_torch", "call_hook", "execute"]
 _MAIN = "__main__"
 _NO_FILE = 2
 """What Python ends with where it cannot open a script."""
+
+_former = Former()
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,7 @@ def execute(
     launch = environment.read({**os.environ, **script.variables})
     stack = ExitStack()
     try:
+        _former.end(namespace)
         entry, argv = _entry(script), [script.path, *script.args]
         group.begin_script(launch, script)
         stack.enter_context(fresh(dict(script.variables), argv, [entry], script.folder, entry))
@@ -103,6 +107,7 @@ def execute(
     else:
         own = {name for name in vars(module) if name.startswith("__")} | group.names.values.keys()
         namespace.update({name: value for name, value in vars(module).items() if name not in own})
+        _former.keep(vars(module), left)
     return Ended(code, error if code else None, str(left))
 
 

@@ -1,0 +1,65 @@
+"""Ending what the last script has left running, before the next one begins.
+
+Its names stay for looking at, and threads with them. But the next run needs the port on which its
+server listens, and its watchdog would watch over that run.
+"""
+
+from __future__ import annotations
+
+import socket
+import socketserver
+from contextlib import suppress
+from typing import Any
+
+from rankbook.engine.cells.left import Left
+
+__all__ = ["Former"]
+
+_KINDS = (socket.socket, socketserver.BaseServer)
+"""What can listen on a port.
+
+Not torch's stores: other ranks that begin earlier would still meet the last run's.
+"""
+
+
+class Former:
+    """What the last script has left; at first, nothing."""
+
+    def __init__(self) -> None:
+        self._left = Left(set(), set())
+        self._names = dict[str, Any]()
+        self._listen: list[str] = []
+
+    def keep(self, names: dict[str, Any], left: Left) -> None:
+        """Remember what a script has left.
+
+        Args:
+            names: Its names, with their values.
+            left: Its threads and processes.
+        """
+        # Not isinstance: it asks objects for their class, and some import things then.
+        self._listen = [name for name, one in names.items() if issubclass(type(one), _KINDS)]
+        self._names = names if self._listen else {}
+        self._left = left
+
+    def end(self, namespace: dict[str, Any]) -> None:
+        """End its threads and servers; processes go on, as under a launcher.
+
+        Args:
+            namespace: Where its names are.
+        """
+        self._left.end_threads()
+        for name in self._listen:
+            _remove(name, self._names, namespace)
+        self.keep({}, Left(set(), set()))
+
+
+def _remove(name: str, names: dict[str, Any], namespace: dict[str, Any]) -> None:
+    value = names.pop(name, None)
+    if value is not None and namespace.get(name) is value:
+        del namespace[name]
+    with suppress(Exception):  # it is closed
+        if isinstance(value, socketserver.BaseServer):
+            value.server_close()
+        elif isinstance(value, socket.socket):
+            value.close()
