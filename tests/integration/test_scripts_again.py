@@ -98,6 +98,10 @@ ONCE = {
         ),
         "None",
     ),
+    "input from a stream of its own": (
+        "import io, sys\nsys.stdin = io.StringIO('typed\\n')\nprint(input('which? '))",
+        "which? typed",
+    ),
     "its loader": (
         "print(__loader__.get_source('__main__')[:5], __loader__.name)",
         "print __main__",

@@ -202,6 +202,18 @@ def _builtins() -> Iterator[None]:
     names = vars(builtins)
     before = dict(names)
     names.pop("__IPYTHON__", None)
+    ask, nobody = builtins.input, sys.stdin
+
+    def read(prompt: object = "", /) -> str:
+        """Ask in the notebook, or read from what the script has put in place of stdin."""
+        if sys.stdin is nobody:
+            return ask(prompt)
+        print(prompt, end="", flush=True)  # noqa: T201 - as Python's own
+        if not (line := sys.stdin.readline()):
+            raise EOFError("EOF when reading a line")
+        return line.removesuffix("\n")
+
+    builtins.input = read
     try:
         yield
     finally:
