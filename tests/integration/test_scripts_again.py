@@ -102,6 +102,10 @@ ONCE = {
         "import io, sys\nsys.stdin = io.StringIO('typed\\n')\nprint(input('which? '))",
         "which? typed",
     ),
+    "how lines are written": (
+        "import sys\nprint(sys.stdout.line_buffering, sys.stderr.line_buffering)",
+        "True True",
+    ),
     "its loader": (
         "print(__loader__.get_source('__main__')[:5], __loader__.name)",
         "print __main__",

@@ -82,6 +82,11 @@ class CapturedStream(io.TextIOBase):
             closefd=False,
         )
 
+    @property
+    def line_buffering(self) -> bool:
+        """Whether a whole line is shown at once: always."""
+        return True
+
     def writable(self) -> bool:
         """Always."""
         return True
