@@ -171,7 +171,7 @@ def test_a_host_without_network_is_named_and_the_others_go_on_without_it(noteboo
     lost, took = notebook.refused("%dist_reset --hard")
     assert lost.startswith("UsageError: ssh beta-2: connect to host beta-2 port 22: ")
     assert "; nothing was ended. Try again when beta-2 can be reached; " in lost
-    assert "%dist_init -n 2 (or initialize(size=2)) goes on without it." in lost
+    assert "%dist_init -n 2 (or initialize(nproc=2)) goes on without it." in lost
     assert took < 6
     assert "; nothing was ended. " in notebook.refused("%dist_restart 2-3")[0]
     begun = time.monotonic()

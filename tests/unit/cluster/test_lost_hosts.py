@@ -97,7 +97,7 @@ def test_a_lost_host_that_is_needed_is_named_with_what_to_do(launcher, n):
         launcher.refuse_start(n, ALL)
     assert str(caught.value) == (
         "beta ended: No route to host; nothing was ended. Try again when beta can be reached; "
-        "%dist_init -n 2 (or initialize(size=2)) goes on without it."
+        "%dist_init -n 2 (or initialize(nproc=2)) goes on without it."
     )
     assert launcher.hosts[0].engines == {0, 1}
     assert not launcher.hosts[0].has_ended

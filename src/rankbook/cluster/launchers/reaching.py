@@ -94,7 +94,7 @@ class ReachingLauncher(AnsweringLauncher):
         text = f"Try again when {', '.join(host.name for host in lost)} can be reached"
         if seats:
             them = agree(lost, "it", "them")
-            text += f"; %dist_init -n {seats} (or initialize(size={seats})) goes on without {them}"
+            text += f"; %dist_init -n {seats} (or initialize(nproc={seats})) goes on without {them}"
         return f"{text}."
 
     def stop(self) -> None:
