@@ -35,14 +35,16 @@ def run(command: str) -> int:
     near, far = _terminal()
     try:
         shell = os.environ.get("SHELL") or "/bin/sh"
-        process = subprocess.Popen(
-            [shell, "-c", command],
-            stdin=subprocess.DEVNULL,
-            stdout=far,
-            stderr=far,
-            start_new_session=True,  # an interrupt must reach all its children
-        )
-        os.close(far)
+        try:
+            process = subprocess.Popen(
+                [shell, "-c", command],
+                stdin=subprocess.DEVNULL,
+                stdout=far,
+                stderr=far,
+                start_new_session=True,  # an interrupt must reach all its children
+            )
+        finally:
+            os.close(far)
         try:
             _show(near, process)
         except KeyboardInterrupt:  # the cell goes on, as in IPython
