@@ -15,7 +15,7 @@ from samples import EVIL
 from rankbook.cellnames import file_of
 from rankbook.display.standings import to_html, to_text
 from rankbook.engine.looking import standing as engine_standing
-from rankbook.engine.looking.locals import in_few_words
+from rankbook.engine.looking.locals import in_few_words, variables
 from rankbook.engine.looking.standing import native, standing
 from rankbook.models.frames import Frame, Standing
 from rankbook.models.meshes import NamedMesh
@@ -169,6 +169,17 @@ def stand_in(source, name="In [4]", **names):
     finally:
         go.set()
         thread.join()
+
+
+def test_of_many_variables_those_are_counted_that_are_not_shown():
+    """Functions, modules and names that begin with an underscore are no variables."""
+    many = {f"x{number}": number for number in range(30)}
+    hidden = {f"_hidden{number}": number for number in range(50)}
+    code = "\n".join(f"{name} = {value}" for name, value in (hidden | many).items())
+    found = []
+    names = {"look": lambda: found.append(variables(sys._getframe(1)))}
+    exec(f"import os\n{code}\nlook()", names)  # noqa: S102 - as a cell is run
+    assert list(found[0].items())[-2:] == [("x23", "23"), ("…", "6 more")]
 
 
 def test_frames_are_told_from_the_cell_inwards_with_a_users_variables():

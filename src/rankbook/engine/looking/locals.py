@@ -30,18 +30,17 @@ def variables(frame: FrameType) -> dict[str, str]:
     values = frame.f_locals
     is_function = frame.f_code.co_flags & 0x2  # CO_NEWLOCALS
     names = [*values] if is_function else _named_in(frame.f_code)
-    told: dict[str, str] = {}
-    for name in names:
-        if name.startswith("_") or name in _GIVEN or name not in values:
-            continue
-        value = values[name]
-        if isinstance(value, (ModuleType, type)) or type(value).__name__ in _FUNCTIONS:
-            continue
-        if len(told) == _MOST:
-            told["…"] = f"{len(names) - _MOST} more"
-            break
-        told[name] = in_few_words(value)
+    shown = [name for name in names if name in values and _is_variable(name, values[name])]
+    told = {name: in_few_words(values[name]) for name in shown[:_MOST]}
+    if len(shown) > _MOST:
+        told["…"] = f"{len(shown) - _MOST} more"
     return told
+
+
+def _is_variable(name: str, value: Any) -> bool:
+    """Whether a name is worth showing: neither a module, a class, a function, nor our own."""
+    is_definition = isinstance(value, (ModuleType, type)) or type(value).__name__ in _FUNCTIONS
+    return not (name.startswith("_") or name in _GIVEN or is_definition)
 
 
 _FUNCTIONS = {"function", "builtin_function_or_method", "method", "_OpNamespace"}
