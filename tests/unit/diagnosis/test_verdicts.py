@@ -189,3 +189,6 @@ def test_of_a_script_a_verdict_says_that_it_is_one():
 def test_what_all_ranks_handle_does_not_set_them_apart():
     looks = {rank: replace(waits(), **FIRST) for rank in range(2)}
     looks[0] = replace(looks[0], waiting=call("barrier", 5), recent=())
+    found = diagnose(looks)
+    assert (found.kind, found.ranks) == ("mismatch", (0, 1))
+    assert found.summary.startswith("Ranks 0-1 call different collectives as #5: rank 0 barrier")
