@@ -19,7 +19,7 @@ from rankbook.sessions.group.group import Group
 from rankbook.sessions.group.repair import Event, Repair, Step
 from rankbook.sessions.members import Members, looks
 from rankbook.sessions.turns import Turns
-from rankbook.words import agree, in_words, sentence_start
+from rankbook.words import agree, in_words, ranks_do, sentence_start
 
 if TYPE_CHECKING:
     from rankbook.sessions.group.filling import Filled
@@ -148,8 +148,8 @@ class Renewal:
             why = result.diagnosis or next(one.error for one in result.ranks.values() if one.error)
             reason = getattr(why, "summary", "") or getattr(why, "evalue", "")
             raise SessionError(
-                f"{sentence_start(in_words(filled.ranks))} was filled, but the checkpoint was not "
-                f"loaded: {reason}"
+                f"{sentence_start(ranks_do(filled.ranks, 'was', 'were'))} filled, but the "
+                f"checkpoint was not loaded: {reason}"
             )
         loaded, missing = literal_eval(result[0].result_repr or "((), ())")
         left = dict.fromkeys(missing, "not in the checkpoint")
