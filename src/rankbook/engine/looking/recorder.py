@@ -30,7 +30,6 @@ class Recorder:
     collectives are then the same again.
 
     Attributes:
-        oldest: The lowest id in the recorder when it was read last.
         names: Names of the groups whose collectives it then had.
         open_p2p: The open sends and receives that it then had, oldest first; torch records only
             those of NCCL.
@@ -50,7 +49,6 @@ class Recorder:
             most_names: How many names of groups are remembered. Beyond that, the oldest names
                 without collectives in the recorder are dropped.
         """
-        self.oldest = 0
         self._dump = dump
         self._most_names = most_names
         self._streams = streams or Streams()
@@ -68,7 +66,6 @@ class Recorder:
         if more := self._streams.entries():  # NCCL has its own recorder
             entries = sorted([*entries, *more], key=lambda entry: entry["time_created_ns"])
             entries = [entry | {"record_id": i} for i, entry in enumerate(entries)]
-        self.oldest = entries[0]["record_id"] if entries else 0
         self.open_p2p = _open_p2p(entries)
         entries = [entry for entry in entries if not entry["is_p2p"]]
         for entry in entries:
@@ -94,16 +91,6 @@ class Recorder:
     def latest(self, name: str, since_ns: int) -> int:
         """How many groups of a name were used since then, as far as was seen."""
         return sum(created >= since_ns for created in self._made.get(name, {}).values())
-
-    def mark(self) -> bytes:
-        """A value that changes when a collective is called or completes.
-
-        It contains the number of each group's last call, and takes 10 microseconds.
-        """
-        kept = b""
-        if self._dump is not None:
-            kept = self._dump(includeCollectives=False, includeStackTraces=False, onlyActive=False)
-        return bytes(kept) + self._streams.mark()
 
 
 def _open_p2p(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
