@@ -9,6 +9,7 @@ from dataclasses import replace
 from itertools import takewhile
 
 from rankbook.cellnames import cell_of, where
+from rankbook.diagnosis.wording import ENDED
 from rankbook.models import Collective, Failure, Look
 from rankbook.models.calls import LastCalls, Place
 
@@ -207,7 +208,7 @@ def with_outcome(look: Look, failure: Failure | str | None) -> Look:
     if look.state != "idle":
         return look
     if failure is None:
-        return replace(look, line="its cell has ended")
+        return replace(look, line=ENDED)
     if isinstance(failure, str):
         return replace(look, state="running", line="the cell in a moment")
     words = f"{failure.ename}: {in_short(failure)}".rstrip(": ")
