@@ -29,8 +29,10 @@ if TYPE_CHECKING:
 __all__ = ["end_background", "run_cell", "show"]
 
 _named: WeakKeyDictionary[Session, Named] = WeakKeyDictionary()
-_in_background: WeakKeyDictionary[Session, Thread] = WeakKeyDictionary()
 """By session, the displays that later cells may update."""
+
+_in_background: WeakKeyDictionary[Session, Thread] = WeakKeyDictionary()
+"""By session, the thread that runs its latest cell in the background."""
 
 
 def run_cell(

@@ -160,7 +160,7 @@ class Repair:
         Args:
             stuck: By rank, what it does; None if it does not answer.
         """
-        # gloo waits far longer than the group allows: see engine.group.overdue.
+        # gloo waits far longer than the group allows: see Group.overdue in engine/group/group.
         lends = any(info.backend == "gloo" for info in self._group.infos.values())
         minutes = self._group.timeout_minutes if self.is_cut and not lends else None
         return stuck_error(stuck, self._members.timing, minutes)

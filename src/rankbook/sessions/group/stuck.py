@@ -31,7 +31,8 @@ def error(
     Args:
         stuck: By rank, what it does; None if it does not answer.
         timing: The timing of the session.
-        lets_go_after: Minutes after which gloo gives up on cut connections; None: none was cut.
+        lets_go_after: Minutes after which gloo gives up on cut connections; None: none was cut,
+            or gloo waits far longer.
     """
     places: dict[str, list[int]] = {}
     for rank, look in sorted(stuck.items()):
