@@ -12,6 +12,7 @@ from rankbook.display.text import plain
 from rankbook.errors import EngineError, HangError, RankError, StuckError
 from rankbook.models import Collective, Failure, to_dict
 from rankbook.models.calls import Call, Making, Slot
+from rankbook.sessions.cells.results import CellResult, RankResult
 from rankbook.sessions.group.repair import Event
 
 REDUCE = Collective("all_reduce", "0", seq=3)
@@ -266,6 +267,13 @@ def test_the_result_says_how_a_rank_died_and_how_to_replace_it(settle, pool):
         "%dist_restart 1 (or restart_ranks([1])) brings it back; the other ranks keep their "
         "variables."
     )
+
+
+def test_ranks_that_did_not_run_the_cell_keep_their_variables_too(settle, pool):
+    pool.kill(1)
+    gone = Failure("EngineError", "Engine 1 has ended.")
+    result = settle(CellResult({1: RankResult(1, error=gone)}), None, [1])
+    assert result.note.endswith("brings it back; the other ranks keep their variables.")
 
 
 def test_connections_lost_to_a_dead_rank_show_no_traceback(settle, pool):

@@ -119,7 +119,7 @@ class Aftermath:
                 how = f"rank {rank} {self._members.ends[rank]}"
                 result.ranks[rank].error = Failure("EngineError", how, freed=True)
                 result.ranks[rank].exit_code = dead[rank] if is_script else None
-        kept = "; the other ranks keep their variables" if len(dead) < len(result.ranks) else ""
+        kept = "; the other ranks keep their variables" if self._members.living() else ""
         result.note = self._members.instead or (
             f"{how_to_replace(dead)} brings {agree(dead, 'it', 'them')} back{kept}."
             f"{self._what_is_gone()}"
