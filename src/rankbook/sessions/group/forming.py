@@ -11,6 +11,7 @@ from rankbook.models import GroupInfo, load
 from rankbook.models.requests import Destroy, Initialize
 from rankbook.sessions.members import Members, RankCall
 from rankbook.sessions.members.freeing import free
+from rankbook.words import in_words, sentence_start
 
 __all__ = ["Terms", "form"]
 
@@ -83,8 +84,8 @@ def _wait(call: RankCall, placement: Placement, timeout: float) -> None:
     """Wait for all ranks, or for the first that fails: the others would wait for it in vain."""
     if not call.wait(timeout, until=lambda: bool(call.failures)):
         raise RendezvousError(
-            f"Ranks {sorted(call.pending)} of {placement.world_size} did not form the group within "
-            f"{timeout:.0f} s: %dist_status shows what they do."
+            f"{sentence_start(in_words(call.pending))} of {placement.world_size} did not form the "
+            f"group within {timeout:.0f} s: %dist_status shows what they do."
         )
 
 
