@@ -55,7 +55,15 @@ MOST = 68
 """Lines of unit tests that may use a private name of rankbook's. It falls, and does not rise."""
 
 OTHERS = {
-    *("_C", "_actions", "_buffer", "_coordinate_on_dim", "_create_c10d_store", "_modules"),
+    *(
+        "_C",
+        "_actions",
+        "_autograd",
+        "_buffer",
+        "_coordinate_on_dim",
+        "_create_c10d_store",
+        "_modules",
+    ),
     *("_get_default_group", "_has_rebuilt_buckets", "_join_config", "_new_process_group_helper"),
     *("_render_traceback_", "_replace", "_reply_subshell_for", "_timeout", "_training_state"),
 }

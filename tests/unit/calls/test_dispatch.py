@@ -39,7 +39,7 @@ dist.all_reduce(torch.ones(3, requires_grad=True).double())
 told = ledger.since(begun)[0]
 print([(call.op, call.number - told[0].number, call.completed is not None) for call in told])
 print([lack.split(":")[0] for lack in (*calls.lacking(), *lacking())])
-Recorder().entries(), Recorder().mark()
+Recorder().entries()
 calls.remove()
 dist.all_reduce(torch.ones(4))
 print(ledger.last - told[-1].id, flush=True)

@@ -11,50 +11,67 @@ import time
 
 import numpy as np
 import pytest
+from processes import let_pass
 from steps import SOON
 
 from rankbook.engine.cells import fresh
 
 
-def test_a_script_can_run_an_event_loop_while_the_task_of_its_cell_runs():
+def in_a_script(act, folder):
+    """Do something as a script does, in the task of a cell."""
+
     async def cell():
-        task = asyncio.current_task()
-        with fresh._event_loop():
-            value = asyncio.run(asyncio.wait_for(asyncio.sleep(0, 7), SOON))
-        assert asyncio.current_task() is task
+        await asyncio.sleep(0)
+        with fresh.fresh({}, ["train.py"], [], str(folder), str(folder)):
+            value = act()
         await asyncio.sleep(0)
         return value
 
-    assert asyncio.run(cell()) == 7
+    return asyncio.run(cell())
+
+
+def test_a_script_can_run_an_event_loop_while_the_task_of_its_cell_runs(tmp_path):
+    def act():
+        return asyncio.run(asyncio.wait_for(asyncio.sleep(0, 7), SOON))
+
+    assert in_a_script(act, tmp_path) == 7
 
 
 @pytest.mark.parametrize("timer", [signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF])
-def test_a_timer_that_a_script_has_set_does_not_end_the_rank_later(timer):
-    with fresh._signals():
-        signal.setitimer(timer, 100, 100)
+def test_a_timer_that_a_script_has_set_does_not_end_the_rank_later(timer, tmp_path):
+    in_a_script(lambda: signal.setitimer(timer, 100, 100), tmp_path)
     assert signal.getitimer(timer) == (0, 0)
 
 
 def test_a_script_that_has_asked_for_its_stacks_later_is_not_ended_by_that(tmp_path):
     with (tmp_path / "stacks").open("w") as file:
-        with fresh._signals():
+
+        def act():
             faulthandler.dump_traceback_later(0.2, file=file, exit=True)
             faulthandler.register(signal.SIGUSR2, file=file)
+
+        in_a_script(act, tmp_path)
         assert not faulthandler.unregister(signal.SIGUSR2)
-        time.sleep(0.4)  # this process would have ended
+        let_pass(0.4)  # this process would have ended
     assert not (tmp_path / "stacks").read_text()
 
 
-def test_the_time_zone_is_that_of_before():
+def test_the_time_zone_is_that_of_before(tmp_path):
     before = time.tzname
-    with fresh._environment({}):
+
+    def act():
         os.environ["TZ"] = "Asia/Tokyo"
         time.tzset()
-        assert time.tzname != before
+        return time.tzname
+
+    assert in_a_script(act, tmp_path) != before
     assert time.tzname == before
 
 
-def test_random_numbers_are_new_ones_in_each_script_and_go_on_after_it():
+def test_random_numbers_are_new_ones_in_each_script_and_go_on_after_it(tmp_path):
+    def act():
+        return {random.random(), np.random.rand()}  # noqa: NPY002
+
     random.seed(1)
     np.random.seed(1)  # noqa: NPY002 - as scripts do
     expected = [random.random(), random.random(), *np.random.rand(2)]  # noqa: NPY002
@@ -63,8 +80,7 @@ def test_random_numbers_are_new_ones_in_each_script_and_go_on_after_it():
     drawn = [random.random(), np.random.rand()]  # noqa: NPY002
     seen = set()
     for _ in range(2):
-        with fresh._random():
-            seen |= {random.random(), np.random.rand()}  # noqa: NPY002
+        seen |= in_a_script(act, tmp_path)
     assert len(seen - {*expected}) == 4
     drawn += [random.random(), np.random.rand()]  # noqa: NPY002
     assert sorted(drawn) == sorted(expected)

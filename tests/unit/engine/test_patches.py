@@ -79,6 +79,15 @@ def test_what_a_script_has_replaced_is_there_again(code, value):
     assert value() is before
 
 
+def test_what_a_cell_replaces_between_scripts_stays(monkeypatch):
+    monkeypatch.setattr(json, "dumps", json.dumps)
+    run("import json")
+    cell = types.ModuleType("__main__")
+    exec("import json\njson.dumps = lambda value: 'mine'", vars(cell))  # noqa: S102
+    run("import json\njson.dumps = lambda value: 'of the script'")
+    assert json.dumps(1) == "mine"
+
+
 def test_what_a_script_has_added_stays_and_what_a_library_has_replaced(monkeypatch):
     library = types.ModuleType("library_that_patches")
     monkeypatch.setitem(sys.modules, library.__name__, library)

@@ -44,7 +44,7 @@ class _Owner:
 
     def restore(self, is_own: Callable[[Any, Any], bool]) -> None:
         present = vars(self.it)
-        if not self._is_as_before(present):
+        if not self.is_as_before(present):
             for name, value in self.names.items():
                 other = present.get(name, value)
                 if other is not value and is_own(other, value):
@@ -56,7 +56,8 @@ class _Owner:
                 if name not in self.names and is_own(present[name], None):
                     delattr(self.it, name)
 
-    def _is_as_before(self, present: Mapping[str, Any]) -> bool:
+    def is_as_before(self, present: Mapping[str, Any]) -> bool:
+        """Whether nothing was replaced in it, given its present names."""
         try:
             return self.names.items() <= present.items()  # fast: most are the same objects
         except Exception:  # noqa: BLE001 - they are not, and cannot be compared
@@ -64,7 +65,7 @@ class _Owner:
 
 
 _known: dict[int, _Owner] = {}
-"""What there was, by its id, when the first script began after it was loaded."""
+"""What there was, by its id, when the latest script began."""
 
 
 @contextmanager
@@ -93,7 +94,11 @@ def put_back(folder: str) -> Iterator[None]:
 
 
 def _take_note() -> None:
-    """Take note of modules that are new, and of the classes in them."""
+    """Take note of new modules, of the classes in them, and of what cells have replaced."""
+    for number, owner in _known.items():
+        present = vars(owner.it)
+        if len(present) != owner.count or not owner.is_as_before(present):
+            _known[number] = _Owner.of(owner.it)
     loaded = {id(one): one for one in sys.modules.copy().values() if type(one) is ModuleType}
     for number in [number for number, owner in _known.items() if type(owner.it) is ModuleType]:
         if number not in loaded:  # it was imported again
