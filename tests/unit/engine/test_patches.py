@@ -88,6 +88,21 @@ def test_what_a_cell_replaces_between_scripts_stays(monkeypatch):
     assert json.dumps(1) == "mine"
 
 
+def test_a_class_that_refuses_every_question_harms_no_script(monkeypatch):
+    class Refusing(type):
+        def __getattribute__(cls, name):
+            raise ValueError(name)
+
+    library = types.ModuleType("library_that_refuses")
+    library.Odd = Refusing("Odd", (), {"__module__": library.__name__})
+    monkeypatch.setitem(sys.modules, library.__name__, library)
+    before = torch.load
+    run("import torch, library_that_refuses as odd\ntorch.load = odd.Odd")
+    run("import torch\ntorch.load = lambda: 1")
+    assert torch.load is library.Odd  # a library's own stays
+    torch.load = before
+
+
 def test_what_a_script_has_added_stays_and_what_a_library_has_replaced(monkeypatch):
     library = types.ModuleType("library_that_patches")
     monkeypatch.setitem(sys.modules, library.__name__, library)

@@ -26,6 +26,11 @@ _HOOKS: list[list[Any]] = [sys.meta_path, sys.path_hooks, gc.callbacks]
 
 _MAIN = ("__main__", "__mp_main__")
 
+# As type has them: a class of a class may refuse, or answer something else.
+_names_of, _bases_of, _module_of = (
+    vars(type)[name].__get__ for name in ("__dict__", "__mro__", "__module__")
+)
+
 
 @dataclass(frozen=True)
 class _Owner:
@@ -38,12 +43,12 @@ class _Owner:
 
     @classmethod
     def of(cls, it: Any) -> _Owner:
-        every = vars(it)
+        every = _names(it)
         names = {n: one for n, one in every.items() if callable(one) or type(one) is property}
         return cls(it, names, len(every))
 
     def restore(self, is_own: Callable[[Any, Any], bool]) -> None:
-        present = vars(self.it)
+        present = _names(self.it)
         if not self.is_as_before(present):
             for name, value in self.names.items():
                 other = present.get(name, value)
@@ -51,10 +56,11 @@ class _Owner:
                     with suppress(Exception):  # a class may refuse
                         setattr(self.it, name, value)
         if len(present) > self.count and _is_class(self.it):
-            above = {name for base in self.it.__mro__[1:] for name in vars(base)}
+            above = {name for base in _bases_of(self.it)[1:] for name in _names(base)}
             for name in present.keys() & above:
                 if name not in self.names and is_own(present[name], None):
-                    delattr(self.it, name)
+                    with suppress(Exception):
+                        delattr(self.it, name)
 
     def is_as_before(self, present: Mapping[str, Any]) -> bool:
         """Whether nothing was replaced in it, given its present names."""
@@ -96,7 +102,7 @@ def put_back(folder: str) -> Iterator[None]:
 def _take_note() -> None:
     """Take note of new modules, of the classes in them, and of what cells have replaced."""
     for number, owner in _known.items():
-        present = vars(owner.it)
+        present = _names(owner.it)
         if len(present) != owner.count or not owner.is_as_before(present):
             _known[number] = _Owner.of(owner.it)
     loaded = {id(one): one for one in sys.modules.copy().values() if type(one) is ModuleType}
@@ -116,6 +122,11 @@ def _absent() -> set[str]:
     """The modules whose import is forbidden."""
     every: dict[str, Any] = sys.modules.copy()
     return {name for name, module in every.items() if module is None}
+
+
+def _names(it: Any) -> Mapping[str, Any]:
+    """What is in a module or a class."""
+    return vars(it) if type(it) is ModuleType else _names_of(it)
 
 
 def _is_class(value: Any) -> bool:
@@ -141,4 +152,4 @@ def _is_own(own: set[str], value: Any, former: Any) -> bool:
         return any(_is_own(own, each, former) for each in (value.fget, value.fset) if each)
     if kind is functools.partial:
         return value.func is former or _is_own(own, value.func, former)
-    return (value if _is_class(value) else kind).__module__ in own
+    return _module_of(value if _is_class(value) else kind) in own
