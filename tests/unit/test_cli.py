@@ -185,6 +185,25 @@ def test_a_selection_that_makes_no_sense_ends_with_2(monkeypatch, error, end):
     assert main(["restart", "9"]) == end
 
 
+@pytest.mark.parametrize("command", ["interrupt", "restart", "status"])
+def test_the_advice_of_an_error_can_be_typed_in_a_terminal(monkeypatch, capsys, command):
+    def fail(options):
+        raise SessionError("Rank 2 is stuck: %dist_restart 2 replaces it.")
+
+    monkeypatch.setitem(COMMANDS, command, fail)
+    assert main([command]) == End.ERROR
+    assert "`python -m rankbook restart 2` replaces it" in capsys.readouterr().err
+
+
+def test_a_refusal_may_name_what_to_type_in_the_notebook(monkeypatch, capsys):
+    def refuse(options):
+        raise RefusedError(End.NOT_YOURS, "In the notebook, run %dist_restart 2.")
+
+    monkeypatch.setitem(COMMANDS, "interrupt", refuse)
+    assert main(["interrupt"]) == End.NOT_YOURS
+    assert "%dist_restart 2" in capsys.readouterr().err
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 def test_output_that_cannot_be_written_is_a_line():
     line = [sys.executable, "-m", "rankbook", "skill"]

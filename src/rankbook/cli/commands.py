@@ -81,7 +81,7 @@ def run(options: Namespace) -> End:
         try:
             chosen = session.select(options.ranks)
         except SessionError as error:
-            raise RefusedError(End.DEAD, str(error)) from None
+            raise RefusedError(End.DEAD, for_terminal(str(error))) from None
         output = None if options.json else LiveOutput(TerminalScreen(), chosen)
         result = session.run(code, list(chosen), options.timeout, output=output)
     if options.json:

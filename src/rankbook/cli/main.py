@@ -109,7 +109,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return End.ERROR
     except RankbookError as error:
         end = _end_of(error)
-        text = for_terminal(str(error)) if options.command in ("run", "restart") else str(error)
+        # A refusal may name what is to be typed in the notebook.
+        text = str(error) if isinstance(error, RefusedError) else for_terminal(str(error))
         if options.json:
             say(options, "", {"error": text, "exit": int(end)})
         print(text, file=sys.stderr)  # noqa: T201

@@ -145,8 +145,10 @@ class Renewal:
         cell = Cell(call, tuple(self._members.ranks()), name="loading the checkpoint")
         result = self._cells.run(cell, None)
         if not result.ok:
-            why = result.diagnosis or next(one.error for one in result.ranks.values() if one.error)
-            reason = getattr(why, "summary", "") or getattr(why, "evalue", "")
+            failed = [one.error.evalue for one in result.values() if one.error]
+            found = result.diagnosis.summary if result.diagnosis else ""
+            reasons = (found, *failed, result.ended, "it was interrupted.")
+            reason = next(filter(None, reasons))
             raise SessionError(
                 f"{sentence_start(ranks_do(filled.ranks, 'was', 'were'))} filled, but the "
                 f"checkpoint was not loaded: {reason}"
