@@ -179,6 +179,9 @@ class FakeEngine:
     def end_script(self):
         pass
 
+    def end_former(self):
+        pass
+
     def follow(self, folder, before=(), after=()):
         self.follows = folder, tuple(before), tuple(after)
 

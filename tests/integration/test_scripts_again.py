@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 
 import pytest
+from ports import reserved
+from steps import SOON
 
 ONCE = {
     "interop threads": (
@@ -163,6 +165,40 @@ def test_files_that_a_script_leaves_open_are_complete_and_its_names_can_go_on(tw
         with gzip.open(tmp_path / f"packed{rank}", "rt") as packed:
             assert packed.read() == "z"
     two.run("text.write(' more')\ntext.close()").raise_for_error()
+
+
+STORE = """
+import os, torch, torch.distributed as dist
+def main():
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    store = dist.TCPStore("127.0.0.1", {port}, size, rank == 0)
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=size)
+    x = torch.ones(1)
+    dist.all_reduce(x)
+    print(int(x))
+    return store
+"""
+
+ENDS = {
+    "a name": "kept = main()",
+    "a name, and a group that is destroyed": "kept = main()\ndist.destroy_process_group()",
+    "a function": "main()",
+    "a prefix": "kept = dist.PrefixStore('mine', main())",
+}
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+def test_a_store_of_a_script_lets_its_next_run_use_the_port(two, tmp_path, end):
+    script = tmp_path / "train.py"
+    with reserved() as [port]:
+        script.write_text(STORE.format(port=port) + end)
+        for _ in range(3):
+            result = two.run_script(str(script), timeout=SOON)
+            result.raise_for_error()
+            assert {its.stdout for its in result.values()} == {"2\n"}
+            if "kept" in end:  # until then it can be looked at
+                two.run("kept.set(f'cell {rank}', 'seen')").raise_for_error()
+    two.run("dist.all_reduce(torch.ones(1))").raise_for_error()
 
 
 def test_another_number_of_interop_threads_than_an_earlier_script_has_set_is_said(two, tmp_path):

@@ -20,7 +20,7 @@ from weakref import WeakSet
 
 import torch.distributed as dist
 
-from rankbook.distributed import healing, init_utils, teardown
+from rankbook.distributed import healing, init_utils, meets, teardown
 from rankbook.distributed.stores import poll
 from rankbook.models.calls import SCRIPTS
 
@@ -75,6 +75,7 @@ class ForScript(Aside):
         self._origin = origin
         self._made: WeakSet[Any] = WeakSet()
         self._kept: list[Any] = []
+        self._stores = meets.kept()
         ForScript.present = self
 
     def made(self, group: Any) -> None:
@@ -92,6 +93,7 @@ class ForScript(Aside):
         with teardown.ignoring_sigint():
             healing.end([*self._made], self._origin)
             teardown.let_go(self._kept)
+            meets.let_go(self._stores)  # else a port on which one of them listens stays taken
 
 
 def made(group: Any) -> None:

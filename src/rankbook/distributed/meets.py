@@ -6,7 +6,7 @@ import functools
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -30,6 +30,8 @@ __all__ = [
     "install",
     "interruptible",
     "is_of_ranks",
+    "kept",
+    "let_go",
     "of_store",
     "of_thread",
     "remove",
@@ -150,6 +152,17 @@ def interruptible(
     stands_for(store, at, size, prefix)
     _kept.append(store)
     return store
+
+
+def kept() -> list[Store]:
+    """The stores that are kept alive."""
+    return [*_kept]
+
+
+def let_go(before: Sequence[Store]) -> None:
+    """Keep only these stores alive: the groups that met in others are gone."""
+    _kept.clear()
+    _kept.extend(before)
 
 
 def stands_for(store: Store, at: str, size: int, prefix: str | None = "") -> None:

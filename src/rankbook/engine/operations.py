@@ -54,6 +54,7 @@ ROOMS = (
 are forked."""
 
 LATER = (
+    "rankbook.engine.cells.clearing",
     "rankbook.engine.cells.profiling",
     "rankbook.engine.values.comparing",
     "rankbook.engine.values.copying",

@@ -12,6 +12,7 @@ __all__ = [
     "POST_MORTEM",
     "CellOutcome",
     "CellSpan",
+    "EndFormer",
     "Failure",
     "ForgetError",
     "Free",
@@ -85,6 +86,16 @@ class ForgetError(Request):
     """Forget the error of the last cell: it was repaired, or another rank's."""
 
     op = "forget_error"
+
+
+@dataclass(frozen=True)
+class EndFormer(Request):
+    """End what the last script has left running, for another one begins.
+
+    All ranks do so before any begins: it must not meet a server or a store of that script.
+    """
+
+    op = "end_former"
 
 
 @dataclass(frozen=True)

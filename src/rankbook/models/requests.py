@@ -11,7 +11,7 @@ from rankbook import lazy
 
 if TYPE_CHECKING:
     from rankbook.models.calls import GetCall, GetMaking, ReadLastCalls
-    from rankbook.models.cells import Acknowledge, ForgetError, Free, Run
+    from rankbook.models.cells import Acknowledge, EndFormer, ForgetError, Free, Run
     from rankbook.models.copies import Copy, GetDigests, GetHoldings, Settle, Take
     from rankbook.models.diffs import Chunks, Drop, Fingerprint, SendChunks
     from rankbook.models.engines import GetFacts
@@ -38,6 +38,7 @@ __all__ = [
     "Copy",
     "Destroy",
     "Drop",
+    "EndFormer",
     "EndScript",
     "Fingerprint",
     "Follow",
@@ -89,6 +90,7 @@ _HOMES = {
     "Copy": "rankbook.models.copies",
     "Destroy": "rankbook.models.groups",
     "Drop": "rankbook.models.diffs",
+    "EndFormer": "rankbook.models.cells",
     "EndScript": "rankbook.models.groups",
     "Fingerprint": "rankbook.models.diffs",
     "Follow": "rankbook.models.following",

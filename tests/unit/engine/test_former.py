@@ -6,8 +6,10 @@ import socket
 import socketserver
 import threading
 import time
+import weakref
 
 import pytest
+from torch.distributed import HashStore
 
 from rankbook.engine.cells.former import Former
 from rankbook.engine.cells.left import Left
@@ -36,6 +38,17 @@ def test_ports_can_be_used_again_and_other_names_stay():
     for port in ports:
         server(port).server_close()
     former.end(namespace)  # a third script finds nothing more
+
+
+def test_a_store_is_let_go_of():
+    former, store = Former(), HashStore()
+    namespace = {"store": store, "other": 1}
+    gone = weakref.ref(store)
+    former.keep(dict(namespace), Left(set(), set()))
+    del store
+    former.end(namespace)
+    assert namespace == {"other": 1}
+    assert gone() is None
 
 
 def test_a_name_that_a_cell_has_given_to_something_else_stays():

@@ -95,6 +95,7 @@ EXAMPLES = [
 ASKED = [
     requests.Copy((2,), ("x",), with_shards=True),
     requests.Destroy(),
+    requests.EndFormer(),
     requests.EndScript(),
     requests.Follow("/home/me", ("/home/me/lib",)),
     requests.ForgetError(),

@@ -11,15 +11,14 @@ import socketserver
 from contextlib import suppress
 from typing import Any
 
+from torch.distributed.distributed_c10d import Store
+
 from rankbook.engine.cells.left import Left
 
 __all__ = ["Former"]
 
-_KINDS = (socket.socket, socketserver.BaseServer)
-"""What can listen on a port.
-
-Not torch's stores: other ranks that begin earlier would still meet the last run's.
-"""
+_KINDS = (socket.socket, socketserver.BaseServer, Store)
+"""What can listen on a port. A store does for as long as anything refers to it."""
 
 
 class Former:

@@ -37,13 +37,14 @@ from rankbook.engine.group.group import Group
 from rankbook.engine.processes import children
 from rankbook.models.cells import Script
 
-__all__ = ["Ended", "below_torch", "call_hook", "execute"]
+__all__ = ["Ended", "below_torch", "call_hook", "execute", "former"]
 
 _MAIN = "__main__"
 _NO_FILE = 2
 """What Python ends with where it cannot open a script."""
 
-_former = Former()
+former = Former()
+"""What the last script has left."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def execute(
     launch = environment.read({**os.environ, **script.variables})
     stack = ExitStack()
     try:
-        _former.end(namespace)
+        former.end(namespace)
         entry, argv = _entry(script), [script.path, *script.args]
         group.begin_script(launch, script)
         stack.enter_context(fresh(dict(script.variables), argv, [entry], script.folder, entry))
@@ -107,7 +108,7 @@ def execute(
     else:
         own = {name for name in vars(module) if name.startswith("__")} | group.names.values.keys()
         namespace.update({name: value for name, value in vars(module).items() if name not in own})
-        _former.keep(vars(module), left)
+        former.keep(vars(module), left)
     return Ended(code, error if code else None, str(left))
 
 
@@ -219,13 +220,13 @@ class _main:  # noqa: N801 - a context manager
 
     def __init__(self, module: types.ModuleType) -> None:
         self._module = module
-        self._former = sys.modules[_MAIN]
+        self._outer = sys.modules[_MAIN]
 
     def __enter__(self) -> None:
         sys.modules[_MAIN] = self._module
 
     def __exit__(self, *_: object) -> None:
-        sys.modules[_MAIN] = self._former
+        sys.modules[_MAIN] = self._outer
 
 
 def _of_script(trace: TracebackType | None) -> TracebackType | None:

@@ -12,7 +12,7 @@ from rankbook.cellnames import name_of
 from rankbook.errors import RankbookError
 from rankbook.interrupts import ignore_ctrl_c
 from rankbook.models import CellSpan, Diagnosis
-from rankbook.models.requests import EndScript
+from rankbook.models.requests import EndFormer, EndScript
 from rankbook.sessions.cells.aftermath import Aftermath
 from rankbook.sessions.cells.cell import Cell
 from rankbook.sessions.cells.collecting import CellOutput
@@ -46,6 +46,7 @@ class Cells:
         self._verdict: Diagnosis | None = None
         self._hang: Hang | None = None
         self._count = 0
+        self._had_script = False
         self._failed: tuple[int, ...] = ()
         self._spans: deque[CellSpan] = deque(maxlen=_REMEMBERED)
         members.changes.subscribe(self._look_soon)
@@ -66,6 +67,8 @@ class Cells:
         self._following.tell()
         self._count += 1
         cell = replace(cell, name=name_of(cell.number, self._count))
+        if cell.scripts:
+            self._end_former()
         started = time.time()  # before a rank can have called anything
         running = RunningCell(self._members, self._repair, self._comparing, cell, output)
         self._running, self._verdict, self._hang = running, None, None
@@ -103,6 +106,14 @@ class Cells:
         self._failed = tuple(failed[0]) if failed else self._failed
         self._verdict = result.diagnosis  # deaths and mismatches are known only now
         return result
+
+    def _end_former(self) -> None:
+        """Have ranks end what the last script has left, before any of them begins another one."""
+        if self._had_script:
+            patience = self._members.timing.leave
+            with ignore_ctrl_c(patience), suppress(RankbookError):
+                self._members.living().ask(EndFormer(), patience)
+        self._had_script = True
 
     def _end_script(self, result: CellResult, freed: Freed | None) -> None:
         """Restore the session's group on the ranks where a script has ended."""
