@@ -54,6 +54,29 @@ def test_the_same_line_of_all_ranks_is_merged():
     assert ranks.wait == INFINITY
 
 
+def test_replies_of_ranks_to_one_command_wait_for_the_slowest():
+    ranks = Ranks(4)
+    ranks.merger.expect({0, 1, 2}, ranks.now)
+    for rank in (0, 1):
+        ranks.say(rank, "3")
+        ranks.running.discard(rank)  # it asks for the next command
+    ranks.pass_time(0.2)
+    assert ranks.due() == []
+    ranks.say(2, "3")
+    ranks.running.discard(2)
+    assert ranks.due() == [((0, 1, 2), "3")], "rank 3 was given no command, and is not waited for"
+
+
+def test_a_reply_waits_for_a_moment_only():
+    ranks = Ranks(2)
+    ranks.merger.expect({0, 1}, ranks.now)
+    ranks.say(0, "3")
+    assert ranks.due() == []
+    ranks.pass_time()
+    assert ranks.due() == [((0,), "3")]
+    assert ranks.now < 100.5
+
+
 def test_after_a_prompt_at_which_one_was_told_something_ranks_stand_in_order_again():
     ranks = Ranks(3)
     ranks.running = set()

@@ -189,6 +189,9 @@ class Person:
 
     say = note
 
+    def expect(self, ranks):
+        pass
+
     def ask(self, prompt, *, secret):
         self.prompts.append(prompt)
         line = self.lines.pop(0)

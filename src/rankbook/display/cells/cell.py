@@ -123,6 +123,10 @@ class LiveOutput:
         self._page.line("stdout", text)
         self._page.draw(self._clock())
 
+    def expect(self, ranks: Collection[int]) -> None:
+        """Wait for replies; see :meth:`rankbook.sessions.cells.collecting.CellOutput.expect`."""
+        self._merger.expect(ranks, self._clock())
+
     def ask(self, prompt: str, *, secret: bool) -> str:
         """Ask the user; see :meth:`rankbook.sessions.cells.collecting.CellOutput.ask`."""
         return self._screen.ask(prompt, secret=secret)

@@ -23,6 +23,9 @@ LONGEST = 0.05
 _LONGEST_FOR_NOTICES = 0.4
 """The same for a notice: ranks that share few cores come to a warning some tenths apart."""
 
+_FOR_REPLIES = 0.4
+"""The same for what ranks say to a command of the debugger, after it was typed."""
+
 SHORTEST = 0.001
 """The least patience, seconds."""
 
@@ -98,6 +101,12 @@ class Merger:
         self._size = 0
         self._patience = {True: _LONGEST_FOR_NOTICES, False: LONGEST}
         """For notices, and for the rest."""
+        self._expected: frozenset[int] = frozenset()
+        self._until = 0.0
+
+    def expect(self, ranks: Collection[int], now: float) -> None:
+        """Wait longer for the next items of these ranks: they reply to the same command."""
+        self._expected, self._until = frozenset(ranks), now + _FOR_REPLIES
 
     def push(self, rank: int, item: Item, now: float) -> None:
         """Take an item that a rank printed at ``now`` (seconds, any monotonic clock)."""
@@ -128,6 +137,8 @@ class Merger:
                 out.append(self._take(self._queues[blocker].items[0]))
                 continue
             wait = self._queues[first].times[0] + self._patience[item.is_notice] - now
+            if now < self._until and self._may_follow(self._expected.intersection(running)):
+                wait = max(wait, self._until - now)
             if wait > 0 and self._size < _FLOOD and self._may_follow(running):
                 return out, wait
             out.append(self._take(item, now))

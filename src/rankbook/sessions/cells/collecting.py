@@ -55,6 +55,9 @@ class CellOutput(Protocol):
             KeyboardInterrupt: The user has pressed Ctrl-C instead.
         """
 
+    def expect(self, ranks: Collection[int]) -> None:
+        """Ranks were given the same command at a prompt, and are about to reply."""
+
     def finish(self) -> None:
         """Show what is left: the cell has ended, one way or another."""
 
@@ -113,6 +116,11 @@ class Collector:
     def pause(self, running: Collection[int]) -> float:
         """Show what is due; see :meth:`CellOutput.pause`."""
         return self._output.pause(running) if self._output is not None else 1.0
+
+    def expect(self, ranks: Collection[int]) -> None:
+        """See :meth:`CellOutput.expect`."""
+        if self._output is not None:
+            self._output.expect(ranks)
 
     def note(self, text: str) -> None:
         """Show a line from the session."""

@@ -283,6 +283,7 @@ class RunningCell:
         if word in QUIT and self._cell.post_mortem != "last":
             self._ended = f"Ended at the prompt by {word} ({question.where})."
             return False
+        self._collector.expect(command.ranks)
         self._prompting.answer(command)
         return True
 
