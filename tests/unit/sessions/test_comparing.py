@@ -121,3 +121,10 @@ def test_a_cell_that_a_member_did_not_run_leaves_nothing_out(formed, pool):
 def test_a_call_of_a_thread_that_may_still_come_is_not_told(formed, pool):
     call_on(pool, (0, 1, 3), generation=formed.generation, by_main=False)
     assert formed.run("1").left_out == ()
+
+
+def test_where_a_rank_does_not_answer_nobody_is_said_to_have_left_a_call_out(formed, pool):
+    call_on(pool, (0, 1, 3), generation=formed.generation)
+    take = pool[3].take
+    pool[3].take = lambda task: None if task.op == "call" else take(task)
+    assert formed.run("1").left_out == ()

@@ -52,9 +52,11 @@ class Comparing:
         """The verdict on a call that some ranks have made, and others have not."""
         if slot.group.startswith((GROUPS, SCRIPTS)):
             return None  # a group of a script ends with it
-        calls = _calls(self._members, slot)
-        if not calls or calls.keys() >= set(slot.ranks):
-            return None  # a rank may have made it before this session joined it
+        answers = _answers(self._members, slot)
+        calls = _made(answers)
+        # Not where a rank does not answer, or had made it before this session joined it.
+        if not calls or len(answers) < len(slot.ranks) or len(calls) == len(slot.ranks):
+            return None
         # A thread that goes on beside the cell may make it a moment later.
         if not all(call.by_main for call in calls.values()):
             return None
@@ -71,13 +73,17 @@ def verdict_on(members: Members, slot: Slot) -> Diagnosis | None:
     if slot.group.startswith(GROUPS):
         values = members.ranks(slot.ranks).look(GetMaking(slot)).values
         return unlike({rank: load(Making, value) for rank, value in values.items() if value})
-    return differing(_collectives(_calls(members, slot)), members.named_mesh)
+    return differing(_collectives(_made(_answers(members, slot))), members.named_mesh)
 
 
-def _calls(members: Members, slot: Slot) -> dict[int, Call]:
-    """What ranks called as one collective, as far as they have called it and still know that."""
+def _answers(members: Members, slot: Slot) -> dict[int, Call | None]:
+    """What ranks called as one collective; None: nothing, or they no longer know it."""
     values = members.ranks(slot.ranks).look(GetCall(slot)).values
-    return {rank: load(Call, value) for rank, value in values.items() if value}
+    return {rank: load(Call, value) if value else None for rank, value in values.items()}
+
+
+def _made(answers: Mapping[int, Call | None]) -> dict[int, Call]:
+    return {rank: call for rank, call in answers.items() if call is not None}
 
 
 def _collectives(calls: Mapping[int, Call]) -> dict[int, Collective]:
