@@ -122,7 +122,7 @@ def _is_reduced(module: Any) -> bool:
     return bool(module._get_ddp_logging_data()["backward_comm_time"])
 
 
-def tell(module: Any, kind: str, standings: Sequence[Sequence[Standing]], store: Store) -> None:
+def tell(module: Any, kind: str, standings: Sequence[Sequence[Standing]], store: Store) -> bool:
     """Send the buckets of a reducer to the other ranks, if they need them and this rank is first.
 
     Args:
@@ -130,17 +130,36 @@ def tell(module: Any, kind: str, standings: Sequence[Sequence[Standing]], store:
         kind: The same on all ranks.
         standings: By rank, the states of its reducers of this kind.
         store: The store that carries them.
+
+    Returns:
+        Whether it did.
     """
     sign = _sign([one for of_rank in standings for one in of_rank])
+    if not (_is_to_tell(sign, standings) and getattr(standing(module), sign)):
+        return False
+    if sign != "is_sorted":
+        _sort_alone(module)
+    store.set(f"healing/buckets/{kind}", json.dumps(buckets.layout(module)))
+    return True
+
+
+def tell_nothing(kind: str, standings: Sequence[Sequence[Standing]], store: Store) -> None:
+    """Send that nothing is known, where the module that this rank reported is gone by now.
+
+    Arguments as above.
+    """
+    if _is_to_tell(_sign([one for of_rank in standings for one in of_rank]), standings):
+        store.set(f"healing/buckets/{kind}", "null")
+
+
+def _is_to_tell(sign: str, standings: Sequence[Sequence[Standing]]) -> bool:
+    """Whether this rank is the first that knows the buckets of the next step."""
     knowing = [
         rank
         for rank, of_rank in enumerate(standings)
         if sign and any(getattr(one, sign) for one in of_rank)
     ]
-    if knowing[:1] == [_dist.get_rank()] and getattr(standing(module), sign):
-        if sign != "is_sorted":
-            _sort_alone(module)
-        store.set(f"healing/buckets/{kind}", json.dumps(buckets.layout(module)))
+    return knowing[:1] == [_dist.get_rank()]
 
 
 def _sign(every: Sequence[Standing]) -> str:

@@ -231,12 +231,15 @@ def restart(
     Returns:
         The wrappers that cannot, each with the private name that this torch lacks for it.
     """
-    standings = {kind: [[*report.get(kind, ())] for report in reports] for kind, _ in found.ddp}
+    kinds = dict.fromkeys(kind for report in reports for kind in report)
+    standings = {kind: [[*report.get(kind, ())] for report in reports] for kind in kinds}
     hindered = [(Found(ddp=(one,)), reducers.lack(one[1])) for one in found.ddp]
-    for act in (reducers.tell, reducers.restart):
-        for kind, module in found.ddp:
-            if not reducers.lack(module):
-                act(module, kind, standings[kind], store)
+    ddp = [one for one in found.ddp if not reducers.lack(one[1])]
+    told = {kind for kind, module in ddp if reducers.tell(module, kind, standings[kind], store)}
+    for kind in standings.keys() - told:
+        reducers.tell_nothing(kind, standings[kind], store)
+    for kind, module in ddp:
+        reducers.restart(module, kind, standings[kind], store)
     for _, module in found.ddp:
         joins.leave(module)
     for kind, module in found.fsdp:
