@@ -92,15 +92,20 @@ def test_a_filled_rank_shards_and_sets_what_the_others_have(four, tmp_path, code
     assert states(four, range(BEFORE, STEPS)) == expected[BEFORE:]
 
 
-@REPLICATES
-def test_a_module_of_replicate_on_fsdp_is_copied_with_its_values(four):
-    expected = undisturbed(four, REPLICA)
-    make(four, REPLICA)
+def assert_copied(four, code):
+    """Replace a rank in mid-training; with a copy of another, all train on as if undisturbed."""
+    expected = undisturbed(four, code)
+    make(four, code)
     states(four, range(BEFORE))
     kill(four)
     filled = four.restart_ranks(from_rank=0)
     assert not filled.left
     assert states(four, range(BEFORE, STEPS)) == expected[BEFORE:]
+
+
+@REPLICATES
+def test_a_module_of_replicate_on_fsdp_is_copied_with_its_values(four):
+    assert_copied(four, REPLICA)
 
 
 @REPLICATES
@@ -135,13 +140,7 @@ def grads(k):
 
 
 def test_the_state_of_an_optimizer_of_replicated_dtensors_is_copied(four):
-    expected = undisturbed(four, DISTRIBUTED)
-    make(four, DISTRIBUTED)
-    states(four, range(BEFORE))
-    kill(four)
-    filled = four.restart_ranks(from_rank=0)
-    assert not filled.left
-    assert states(four, range(BEFORE, STEPS)) == expected[BEFORE:]
+    assert_copied(four, DISTRIBUTED)
 
 
 COMPILED = f"""
