@@ -33,6 +33,7 @@ from rankbook.distributed.healing.words import (
     give,
     meet,
 )
+from rankbook.distributed.stores import PrefixStore
 
 __all__ = ["Healed", "heal", "on_connected", "settle", "wait_for_others"]
 
@@ -103,7 +104,7 @@ def heal(account: Account | None, *, clean: bool = False) -> Healed:
     alive, waiting = alive.apart(whole, stale.waiting())
     alive, parted = alive.parted(whole)
     stale.refuse_replaced(parted, new)
-    alive, broken = _restart(alive, words)
+    alive, broken = _restart(alive, words, "heal")
     stale.wait(waiting, new)
     for _, module in waiting.ddp if new else ():
         counting.uncount(module)
@@ -168,7 +169,7 @@ def settle() -> tuple[tuple[str, ...], tuple[str, ...], tuple[int, ...]]:
 
     complete = found.where(is_everywhere)
     stale.wait_for(found.less(complete), lacking)
-    complete, _ = _restart(complete, words)
+    complete, _ = _restart(complete, words, "settle")
     steps.begin(found.optimizers)  # a scheduler that was copied has steps of before
     return complete.kinds, stale.release(complete), stale.lacking()
 
@@ -185,13 +186,19 @@ def wait_for_others() -> None:
         stale.wait(found, [dist.get_rank()])
 
 
-def _restart(found: wrappers.Found, words: Sequence[Word]) -> tuple[wrappers.Found, wrappers.Found]:
-    """Restart wrappers at the next step; return those, and those that this torch cannot restart."""
+def _restart(
+    found: wrappers.Found, words: Sequence[Word], topic: str
+) -> tuple[wrappers.Found, wrappers.Found]:
+    """Restart wrappers at the next step; return those, and those that this torch cannot restart.
+
+    Each topic has its own keys in the store: wrappers that wait are restarted later in the same
+    generation, and would read what was said of them before.
+    """
     broken = wrappers.Found()
     standings = [word.standings for word in words]
     cut = {kind for word in words for kind in word.amid}
     is_new = any(word.is_new for word in words)
-    store = _c10d._get_default_store()
+    store = PrefixStore(topic, _c10d._get_default_store())
     for one, lack in wrappers.restart(found, standings, cut, store, is_new=is_new):
         stale.refuse_for_lack(one, lack)
         broken = broken.more(one)
