@@ -10,19 +10,18 @@ from rankbook.cluster.hosts import sbatch, slurm, slurm_ends
 from rankbook.cluster.hosts.slurm import JobState
 from rankbook.errors import ClusterError, InputError
 
-TODAY = time.strftime("%Y-%m-%d")
-
 
 @pytest.mark.parametrize(
     ("state", "words"),
     [
-        (JobState("PENDING", "Resources", f"{TODAY}T14:05:00"), "Resources (expected 14:05)"),
+        (JobState("PENDING", "Resources", "2030-12-31T14:05:00"), "Resources (expected 14:05)"),
         (JobState("PENDING", "Priority", "2031-01-02T14:05:00"), "(expected 2031-01-02 14:05)"),
         (JobState("PENDING", "None", "N/A"), "job 8 is pending"),
         (JobState("CONFIGURING"), "job 8 is configuring"),
     ],
 )
-def test_a_job_that_waits_says_why_and_until_when(state, words):
+def test_a_job_that_waits_says_why_and_until_when(state, words, monkeypatch):
+    monkeypatch.setattr(time, "strftime", lambda _form: "2030-12-31")  # today
     assert state.in_words("8").startswith("job 8 is ")
     assert state.in_words("8").endswith(words)
 
