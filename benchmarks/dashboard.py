@@ -1,6 +1,6 @@
 """Measure the dashboard, in a real JupyterLab in a real Chromium: how soon, how fast, how much.
 
-    python benchmarks/dashboard.py [--quick] [--write] [--only NAME …]
+    python benchmarks/dashboard.py [--quick] [--only NAME …]
 
 Run it on a machine that does nothing else.
 """
@@ -13,7 +13,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dashboard_acts import controls, shown
@@ -25,9 +24,6 @@ from dashboard_report import Section, where
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-PAGE = Path(__file__).parents[1] / "docs" / "explanation" / "benchmarks.md"
-BEGIN, END = "<!-- begin: dashboard -->", "<!-- end: dashboard -->"
-
 MEASUREMENTS: dict[str, Callable[..., list[Section]]] = {
     function.__name__: function
     for function in (controls, shown, idle, slowdown, watching, rendering, fps, memory)
@@ -35,7 +31,7 @@ MEASUREMENTS: dict[str, Callable[..., list[Section]]] = {
 
 
 def main() -> None:
-    """Measure, print, and on demand write the page."""
+    """Measure and print."""
     args = _arguments()
     # Leave nothing running when this process is ended.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
@@ -46,12 +42,7 @@ def main() -> None:
         ]
     command = "python " + shlex.join(["benchmarks/dashboard.py", *sys.argv[1:]])
     parts = [where(command, [f"Chromium {its_version}"])]
-    text = "\n\n".join(parts + [section.markdown() for section in sections]) + "\n"
-    print(text)
-    if args.write:
-        head, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-        tail = rest.partition(END)[2]
-        PAGE.write_text(f"{head}{BEGIN}\n{text}{END}{tail}", encoding="utf-8")
+    print(*parts, *(section.markdown() for section in sections), sep="\n\n")
 
 
 def _measured(name: str, browser: Browser, *, quick: bool) -> list[Section]:
@@ -70,13 +61,9 @@ def _arguments() -> argparse.Namespace:
     )
     option = parser.add_argument
     option("--quick", action="store_true", help="fewer repeats, shorter, and no 64 real ranks")
-    option("--write", action="store_true", help=f"put the tables into {PAGE.name}, too")
     option("--only", nargs="+", choices=MEASUREMENTS, default=list(MEASUREMENTS), metavar="NAME")
     parser.epilog = f"Measurements: {', '.join(MEASUREMENTS)}."
-    args = parser.parse_args()
-    if args.write and len(args.only) < len(MEASUREMENTS):
-        parser.error("--write takes the place of all tables: leave --only out.")
-    return args
+    return parser.parse_args()
 
 
 if __name__ == "__main__":
