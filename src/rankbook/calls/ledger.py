@@ -6,7 +6,6 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
-from sys import _getframe
 from threading import get_ident
 from time import time_ns
 from types import FrameType
@@ -19,9 +18,8 @@ from rankbook.calls.counts import Counts
 from rankbook.calls.groups import Groups
 from rankbook.calls.handles import Handles
 from rankbook.calls.keeping import Keeper
-from rankbook.calls.places import Spot
-from rankbook.calls.places import spot as find_spot
-from rankbook.calls.records import P2P, Record, Site, is_open, measure, to_call
+from rankbook.calls.records import P2P, Record, is_open, measure, to_call
+from rankbook.calls.sites import Sites
 from rankbook.calls.waits import Waits
 from rankbook.errors import MismatchError
 from rankbook.models.calls import Call, Fingerprint, Slot, Wait
@@ -29,7 +27,6 @@ from rankbook.models.calls import Call, Fingerprint, Slot, Wait
 __all__ = ["Ledger"]
 
 _KEPT = 4096
-_SITES = 4096
 _BLOCKING = {"monitored_barrier"}
 """Operations that are over when they return, so that others may have met a call that raises."""
 
@@ -64,7 +61,7 @@ class Ledger:
         self.box = BlackBox(file) if file else None
         self._lock = threading.RLock()
         self._records: deque[Record] = deque(maxlen=kept)
-        self._sites: dict[tuple[object, ...], Site] = {}
+        self._sites = Sites()
         self._last = 0
         self.groups = Groups()
         self.handles = Handles()
@@ -110,12 +107,8 @@ class Ledger:
         group = self.groups.by_id.get(id(pg))
         if group is None or group.ref() is not pg or group.generation != self.generation:
             group = self.groups.know(pg, self.generation)
-        spot, cell, function = find_spot(_getframe(1))
-        site = self._sites.get((op, reduce_op, function, spot, cell))
-        if site is None:
-            site = self._site(op, reduce_op, function, spot, cell)
         record.group = group
-        record.site = site
+        record.site = self._sites.of_caller(op, reduce_op)
         record.root = root if root is None else group.to_global(root)
         record.peer = peer if peer is None else group.to_global(peer)
         record.tag = tag
@@ -190,7 +183,8 @@ class Ledger:
 
     def ended(self, record: Record, *, failed: bool = False, was_under_way: bool = True) -> None:
         """Announce that a call is done, or has failed."""
-        record.group.has_failed |= failed and was_under_way
+        if failed and was_under_way:
+            record.group.has_failed = True
         # The waiting thread must notify the keeper again, with the same handle.
         if self.keeper is None or failed or self.keeper.after(record):
             record.work = record.seen = None
@@ -291,10 +285,3 @@ class Ledger:
         self.__init__(self._records.maxlen or _KEPT)  # type: ignore[misc]
         self.generation = generation
         self.groups.leave_to_parent()
-
-    def _site(self, op: str, reduce_op: str, function: str, *spots: Spot | None) -> Site:
-        if len(self._sites) >= _SITES:
-            self._sites.clear()
-        site = Site(op, reduce_op, function, *spots)
-        self._sites[(op, reduce_op, function, *spots)] = site
-        return site

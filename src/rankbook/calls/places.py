@@ -19,6 +19,7 @@ from rankbook.models.calls import Place
 
 __all__ = [
     "Spot",
+    "cell_above",
     "in_words",
     "innermost",
     "is_entrance",
@@ -28,6 +29,7 @@ __all__ = [
     "lines_above",
     "place_of",
     "spot",
+    "spot_of",
     "text_of",
     "user_lines",
 ]
@@ -123,9 +125,9 @@ def spot(frame: FrameType | None) -> tuple[Spot | None, Spot | None, str]:
             if name not in _HELPERS and name[0] != "_":
                 function = name
         elif kind == _CELL:
-            return _spot(frame), None, function
+            return spot_of(frame), None, function
         elif kind == _OTHERS:
-            return _spot(frame), _cell_above(frame), function
+            return spot_of(frame), cell_above(frame), function
         elif kind == _GRAPH and (found := _of_persons(compiled.lines(frame))):
             return *_in_graph(found, frame), function
         elif kind == _AGENT:
@@ -207,7 +209,8 @@ def is_told_of(frame: FrameType | None) -> bool:
     return False
 
 
-def _spot(frame: FrameType) -> Spot:
+def spot_of(frame: FrameType) -> Spot:
+    """The instruction at which a frame of user code stands, always the same object."""
     code = frame.f_code
     key = (id(code), frame.f_lasti)
     found = _spots.get(key)
@@ -228,7 +231,7 @@ def _in_graph(found: list[compiled.Line], frame: FrameType) -> tuple[Spot, Spot 
     inner, *outer = (_spot_at(*each) for each in found)
     if inner.place.is_cell:
         return inner, None
-    return inner, next((each for each in outer if each.place.is_cell), _cell_above(frame))
+    return inner, next((each for each in outer if each.place.is_cell), cell_above(frame))
 
 
 @lru_cache(maxsize=_MOST)
@@ -240,7 +243,8 @@ def _is_same(code: CodeType, other: CodeType) -> bool:
     return (code.co_filename, code.co_name) == (other.co_filename, other.co_name)
 
 
-def _cell_above(frame: FrameType) -> Spot | None:
+def cell_above(frame: FrameType) -> Spot | None:
+    """The line of a cell that led to a frame of user code in a file; None if there is none."""
     above, kinds = frame.f_back, _kinds
     for _ in range(_DEEPEST):
         if above is None:
@@ -250,7 +254,7 @@ def _cell_above(frame: FrameType) -> Spot | None:
         if kind is None:
             kind = _kind(filename)
         if kind >= _CELL:
-            return _spot(above) if kind == _CELL else None
+            return spot_of(above) if kind == _CELL else None
         above = above.f_back
     return None
 
