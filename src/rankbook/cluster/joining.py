@@ -157,8 +157,9 @@ def warn_of_newer_torch(facts: Sequence[EngineFacts]) -> None:
 
 def warn_of_lacks(facts: Sequence[EngineFacts]) -> None:
     """Warn, once for each lack, about what does not work with the engines' torch."""
-    for lack in dict.fromkeys(lack for engine in facts for lack in engine.lacking):
-        torch = next(dict(engine.versions).get("torch", "") for engine in facts)
+    first = {lack: engine for engine in reversed(facts) for lack in engine.lacking}
+    for lack, engine in first.items():
+        torch = dict(engine.versions).get("torch", "")
         warnings.warn(f"With torch {torch}, {lack}", stacklevel=3)
 
 
