@@ -147,7 +147,7 @@ def test_the_rest_of_a_statement_is_asked_of_those_that_have_begun_it_and_is_no_
 def test_a_command_for_a_rank_that_stands_elsewhere_is_refused(asked):
     asked.take(1, at(4))
     with pytest.raises(
-        InputError, match="Ranks 0,2 do not stand at this prompt, but rank 1: ranks"
+        InputError, match="Ranks 0,2 do not stand at this prompt, rank 1 does: ranks"
     ):
         asked.read("0-2: n", asked.question())
     with pytest.raises(InputError, match="no rank 9"):

@@ -139,9 +139,10 @@ class Prompting:
         chosen = self._members.select(named[1].strip())
         if absent := sorted(set(chosen) - set(question.ranks)):
             they_do = sentence_start(self._members.ranks_do(absent, "does", "do"))
+            others_do = self._members.ranks_do(question.ranks, "does", "do")
             raise InputError(
-                f"{they_do} not stand at this prompt, but "
-                f"{self._members.in_words(question.ranks)}: {RANKS} shows where each rank is."
+                f"{they_do} not stand at this prompt, {others_do}: "
+                f"{RANKS} shows where each rank is."
             )
         return Command(named[2], chosen)
 
