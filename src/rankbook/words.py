@@ -23,6 +23,7 @@ __all__ = [
     "how_to_replace",
     "in_minutes",
     "in_words",
+    "lost_before",
     "plural",
     "ranks_do",
     "sentence_start",
@@ -93,6 +94,11 @@ def how_to_replace(ranks: Collection[int]) -> str:
     """Say what to type to give ranks new processes: the magic, and the call for a script."""
     argument = sorted(ranks) if len(ranks) <= _FEW else label(ranks)
     return f"%dist_restart {label(ranks)} (or restart_ranks({argument!r}))"
+
+
+def lost_before(characters: int) -> str:
+    """The line that says how much of an output is not shown."""
+    return f"({characters:,} characters before this are lost)\n"
 
 
 def in_minutes(seconds: float) -> str:

@@ -4,7 +4,7 @@ A reported call passes the kernels in ``kernels`` unseen: it goes on with their 
 switched off (``dispatch.aside``). A call whose form of arguments the table does not know is not
 reported here, and seen there.
 
-Setting methods of pybind11 classes works in torch 2.8 to 2.15; ``tests/unit/test_private_api.py``
+Setting methods of pybind11 classes works in torch 2.9 to 2.15; ``tests/unit/test_private_api.py``
 fails if one of them goes.
 """
 

@@ -8,7 +8,7 @@ meet at its own address, at a loopback address or in a file, they meet as in
 interruptibly, and without another port. Everything else is left to torch: a world of another size
 at its own address, a forked process, another host.
 
-(The names are private in torch 2.8 to 2.15; ``tests/unit/test_private_api.py`` fails if they go.)
+(The names are private in torch 2.9 to 2.15; ``tests/unit/test_private_api.py`` fails if they go.)
 """
 
 from __future__ import annotations

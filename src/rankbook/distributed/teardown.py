@@ -127,7 +127,7 @@ def forget_attempt() -> None:
     torch names a group by that number, also in the store. A rank that tried in vain would look for
     the others under another name than a new rank, and never find them. If it was interrupted after
     making the group and before it became the default one, torch would refuse the name from then on.
-    (The counter and tables are private in torch 2.8 to 2.15;
+    (The counter and tables are private in torch 2.9 to 2.15;
     ``destroy_process_group`` clears it, but only with a group.)
     """
     c10d._world.group_count = 0

@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from contextvars import Context, ContextVar
 
 from rankbook.models.events import effort
+from rankbook.words import lost_before
 
-__all__ = ["Between", "is_of_a_cell", "lost_before"]
+__all__ = ["Between", "is_of_a_cell"]
 
 _MOST = 1_000_000
 """How much is kept, the latest: :func:`rankbook.models.events.effort`."""
@@ -29,11 +30,6 @@ _cell: ContextVar[str] = ContextVar("cell", default="")
 def is_of_a_cell(context: Context) -> bool:
     """Whether a context is that of a cell's code, or of what it has left to the event loop."""
     return bool(dict(context).get(_cell))
-
-
-def lost_before(characters: int) -> str:
-    """The line that says how much of an output is not shown."""
-    return f"({characters:,} characters before this are lost)\n"
 
 
 class Between:

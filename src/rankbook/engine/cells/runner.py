@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from rankbook.distributed import by_hand
 from rankbook.engine.cells import script
-from rankbook.engine.cells.between import lost_before
 from rankbook.engine.cells.capture import Capture
 from rankbook.engine.cells.contexts import Variables
 from rankbook.engine.cells.failures import Failures
@@ -28,6 +27,7 @@ from rankbook.engine.processes import children
 from rankbook.models import CellOutcome
 from rankbook.models.cells import Script
 from rankbook.models.requests import Run
+from rankbook.words import lost_before
 
 if TYPE_CHECKING:
     from rankbook.engine.cells.outbox import Outbox

@@ -4,8 +4,8 @@ gloo cannot be aborted: a rank that waits for another in gloo's C++ stays there 
 timeout. But gloo notices the end of a connection, so ending all connections frees the rank.
 
 The time at which a socket was opened tells whether it is gloo's: torch makes every group, default
-or not, in one function, and sockets that are connected while it runs belong to the group. (2.8 to
-2.13; the name is private, ``tests/unit/test_private_api.py`` fails if it goes.)
+or not, in one function, and sockets that are connected while it runs belong to the group. (2.9 to
+2.15; the name is private, ``tests/unit/test_private_api.py`` fails if it goes.)
 """
 
 from __future__ import annotations

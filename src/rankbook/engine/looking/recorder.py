@@ -1,7 +1,7 @@
 """torch's flight recorder in this process: its calls, and the group of each.
 
 The dump is read as a pickle, which torch makes in this process: parsing JSON takes five times as
-long. A full dump of 2,000 entries still takes 20 ms, most of them holding the GIL. (2.8 to 2.13;
+long. A full dump of 2,000 entries still takes 20 ms, most of them holding the GIL. (2.9 to 2.15;
 the names are private, ``tests/unit/test_private_api.py`` fails if they go.)
 """
 

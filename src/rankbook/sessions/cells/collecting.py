@@ -11,6 +11,7 @@ from rankbook.models import CellOutcome, Diagnosis, Failure, events, load
 from rankbook.models.calls import LastOutput
 from rankbook.models.requests import RemoteError
 from rankbook.sessions.cells.results import CellResult, RankResult
+from rankbook.words import lost_before
 
 if TYPE_CHECKING:
     from rankbook.models.shown import Held
@@ -110,7 +111,7 @@ class Collector:
         sent = sum(map(len, self._streams[rank][output.stream]))
         if (missing := output.characters - sent) > 0:
             lost = missing - len(output.text)
-            note = f"({lost:,} characters before this are lost)\n" if lost > 0 else ""
+            note = lost_before(lost) if lost > 0 else ""
             self.event(rank, events.Stream(output.stream, note + output.text[-missing:]))
 
     def pause(self, running: Collection[int]) -> float:
