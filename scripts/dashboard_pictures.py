@@ -35,6 +35,9 @@ if rank != 1:
 SHOWN = {2: ["hung"], 8: ["healthy", "hung"], 64: ["hung"]}
 """By number of ranks, which pictures there are."""
 
+ALARM = {"light": "#b83a00", "dark": "#ff9a62"}
+"""What the timeline marks late ranks with: it has followed the theme when it draws with this."""
+
 LONG = 120_000  # ms for 64 ranks on two cores
 
 
@@ -53,7 +56,9 @@ def main() -> None:
         )
         for ranks in args.ranks:
             notebook = Path(directory, f"{ranks}.ipynb")
-            cells = ["%load_ext rankbook", f"%dist_init gloo -n {ranks}", TRAINING]
+            # The hang lasts until both themes are taken, on a busy machine, too.
+            start = f"%dist_init gloo -n {ranks} --timeout 10"
+            cells = ["%load_ext rankbook", start, TRAINING]
             screenshot.write(notebook, cells)
             with screenshot.lab(notebook) as url:
                 page = browser.new_page(
@@ -104,6 +109,11 @@ def picture(page: Page, out: Path, name: str, themes: list[str]) -> None:
         screenshot.command(page, "apputils:change-theme", {"theme": title})
         shown = page.locator(f'body[data-jp-theme-name="{title}"]')
         expect(shown).to_have_count(1, timeout=LONG)
+        page.wait_for_function(
+            "(colour) => [...document.querySelectorAll('.rbt')].every("
+            "(each) => each.style.getPropertyValue('--rbt-alarm') === colour)",
+            arg=ALARM[theme],
+        )
         page.mouse.move(0, 0)
         page.wait_for_timeout(300)  # until its transitions have ended
         board = page.locator(".jp-OutputArea-output").filter(has=page.locator(".rb-head"))
