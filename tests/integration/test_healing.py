@@ -401,13 +401,9 @@ def test_a_mesh_that_is_made_again_works_where_one_like_it_has_ended(four):
     assert seen_after(four, STEP.format(0)) == expected
 
 
-def test_groups_and_wrappers_outlive_an_initialisation_that_fails_halfway(four, undisturbed):
-    expected = undisturbed("FSDP2 on a 2-D mesh")
-    make(four, "FSDP2 on a 2-D mesh")
-    states(four, range(BEFORE))
-    code = """
+FAILS_AT_GROUP = """
 from rankbook.distributed.healing import groups
-connect, left = groups._connect, [2]
+connect, left = groups._connect, [{}]
 def fail(held):
     left[0] -= 1
     if left[0] == 0:
@@ -416,12 +412,45 @@ def fail(held):
     connect(held)
 if rank == 1: groups._connect = fail
 """
-    four.run(code).raise_for_error()
+"""The next attempt to give groups new connections fails on rank 1, at the first group or so."""
+
+
+def test_groups_and_wrappers_outlive_an_initialisation_that_fails_halfway(four, undisturbed):
+    expected = undisturbed("FSDP2 on a 2-D mesh")
+    make(four, "FSDP2 on a 2-D mesh")
+    states(four, range(BEFORE))
+    four.run(FAILS_AT_GROUP.format(2)).raise_for_error()
     with pytest.raises(SessionError, match="interrupted"):
         four.reset()
     assert four.groups == {}
     four.initialize()
     assert states(four, range(BEFORE, STEPS)) == expected[BEFORE:]
+
+
+def test_what_has_diverged_is_said_after_an_initialisation_that_failed_halfway(four):
+    """Ranks that got as far as to tell it do not forget it: others may not have heard."""
+    forget(four)
+    make(four, "DDP")
+    states(four, range(1))
+    four.run(FAILS_AT_GROUP.format(1)).raise_for_error()
+    code = "grads(1)\nif rank != 3: apply()\nif rank == 3: raise ValueError\ndist.barrier()"
+    assert "could not be re-created" in four.run(code).note
+    four.initialize()
+    assert "Adam has taken 2 steps on ranks 0-2, 1 on rank 3" in four.carried
+    four.reset()
+    assert "diverged" not in four.carried
+
+
+def test_modules_wait_for_a_replaced_rank_after_an_initialisation_that_failed_halfway(four):
+    forget(four)
+    make(four, "DDP")
+    four.run(FAILS_AT_GROUP.format(1)).raise_for_error()
+    with pytest.raises(SessionError, match="interrupted"):
+        four.restart_ranks([3])
+    four.initialize()
+    assert four.carried.endswith("DDP modules wait until rank 3 has them, too.")
+    result = four.run("grads(0)", ranks="0-2")
+    assert {result[rank].error.ename for rank in result} == {"StaleGroupError"}
 
 
 def test_under_comparison_the_same_objects_go_on(four, undisturbed):

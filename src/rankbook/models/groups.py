@@ -51,6 +51,8 @@ class Initialize(Request):
     """Whether to forget objects of earlier groups, instead of giving them the new connections."""
     share_gpus: bool = False
     """Whether several ranks of a host may share a GPU."""
+    whole: int = -1
+    """The latest generation that all ranks have joined; 0: none yet, -1: not known."""
     op = "initialize"
 
 

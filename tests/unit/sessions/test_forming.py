@@ -99,8 +99,20 @@ def test_initialize_tells_every_engine_its_place(session, pool):
         "world_size": 2,
         "local_world_size": 2,
         "address": "127.0.0.1",
+        "whole": 0,
     }
     assert args == {r: common | {"rank": r, "local_rank": r} for r in range(2)}
+
+
+def test_engines_are_told_which_group_all_of_them_have_joined_last(formed, pool):
+    pool[2].refuses = EngineError("no memory.")
+    with pytest.raises(EngineError, match="no memory"):
+        formed.reset()
+    pool[2].refuses = None
+    formed.reset()
+    formed.reset()
+    told = [{args["whole"] for args in asked.values()} for asked in pool.requested("initialize")]
+    assert told == [{0}, {1}, {1}, {3}]
 
 
 def test_check_is_kept_until_it_is_changed(session, pool):

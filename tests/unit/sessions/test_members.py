@@ -207,7 +207,7 @@ def test_a_replaced_rank_is_initialised_with_the_same_place(four):
     first, second = pool.requested("initialize")
     assert set(second) == {0, 1, 3, 4}
     for engine in range(4):
-        new = {"url": second[0]["url"], "generation": 2}
+        new = {"url": second[0]["url"], "generation": 2, "whole": 1}
         assert second[4 if engine == 2 else engine] == first[engine] | new
 
 

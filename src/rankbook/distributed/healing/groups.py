@@ -30,8 +30,10 @@ from rankbook.distributed.healing.words import (
     alone,
     diverged,
     exchange,
+    former_word,
     give,
     meet,
+    told_again,
 )
 from rankbook.distributed.stores import PrefixStore
 
@@ -63,7 +65,7 @@ class Healed:
     """Optimizers that have taken more steps on some ranks than on others."""
 
 
-def heal(account: Account | None, *, clean: bool = False) -> Healed:
+def heal(account: Account | None, *, clean: bool = False, has_failed: bool = False) -> Healed:
     """Have the groups of an account go on; call on every rank, after the new default group is made.
 
     A group goes on if all its members hold it and agree how it was made; a rank that comes without
@@ -73,11 +75,15 @@ def heal(account: Account | None, *, clean: bool = False) -> Healed:
     Args:
         account: This rank's, its groups separated from their connections; None: it has none.
         clean: Let nothing go on, on any rank.
+        has_failed: Whether the attempt before this one has failed on some rank, which may not have
+            acted on what it was told then.
 
     Raises:
         RuntimeError: gloo could not connect a group.
         DistStoreError: A rank did not say within the timeout what it holds.
     """
+    if has_failed and former_word().is_new:
+        account = None  # what it was given then has ended, and it still has no objects
     held = account.held if account is not None else ()
     able = [] if clean or account is None else _able(account)
     found = wrappers.find({one.group: one.terms.name for one in held}).without(stale.refused())
@@ -86,8 +92,8 @@ def heal(account: Account | None, *, clean: bool = False) -> Healed:
     taken = steps.taken(found.optimizers)
     is_new = account is None
     word = Word(terms, _count(account), found.standings, (), is_new, taken, size, found.amid)
+    words = meet(told_again(word) if has_failed else word)
     steps.begin(found.optimizers)
-    words = meet(word)
     # No other group gets the name of one that has ended: a mesh would find it by that name.
     _c10d._world.group_count = max(_c10d._world.group_count, *(word.count for word in words))
     rosters = [None if word.is_new else word.terms for word in words]

@@ -17,7 +17,18 @@ from rankbook.distributed.healing.reducers import Standing
 from rankbook.distributed.healing.steps import Diverged
 from rankbook.distributed.stores import rank_key
 
-__all__ = ["Word", "agreed_on", "alone", "diverged", "exchange", "give", "meet", "roster"]
+__all__ = [
+    "Word",
+    "agreed_on",
+    "alone",
+    "diverged",
+    "exchange",
+    "former_word",
+    "give",
+    "meet",
+    "roster",
+    "told_again",
+]
 
 _c10d: Any = import_module("torch.distributed.distributed_c10d")
 
@@ -71,9 +82,26 @@ def _read(text: bytes) -> Word:
 
 def meet(word: Word) -> list[Word]:
     """Exchange what the ranks hold before anything is healed; :func:`roster` returns it later."""
+    _Roster.own = word
     words = exchange("heal", word)
     _Roster.words = words
     return words
+
+
+def former_word() -> Word:
+    """What this rank told when the ranks last met, or would have."""
+    return _Roster.own
+
+
+def told_again(word: Word) -> Word:
+    """A word with what this rank told before, where others may not have acted on that.
+
+    No rank has run anything since. But this one may have dropped the step that was cut, and counts
+    steps from 0 again.
+    """
+    former = former_word()
+    amid = tuple(dict.fromkeys((*former.amid, *word.amid)))
+    return replace(word, is_new=former.is_new, steps=former.steps, amid=amid)
 
 
 def roster() -> list[tuple[Terms, ...]]:
@@ -92,6 +120,8 @@ class _Roster:
     """What the ranks said when they last met."""
 
     words: Sequence[Word] = ()
+    own = Word((), 0, {})
+    """This rank's."""
 
 
 def agreed_on(rosters: Sequence[Collection[Terms] | None]) -> set[Terms]:

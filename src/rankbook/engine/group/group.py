@@ -72,6 +72,8 @@ class Group:
         """The groups that were set aside for a script."""
         self._account: healing.Account | None = None
         """The groups when the latest default group was left, until they go on with another."""
+        self._healed = 0
+        """The latest generation in which this rank has told the others what it holds."""
 
     @property
     def since(self) -> int:
@@ -114,7 +116,9 @@ class Group:
         ports = by_hand.enable(environment.read(), wanted.address, timeout)
         os.environ["MASTER_PORT"] = str(ports.ours)
         by_hand.tell_children()
-        healed = healing.heal(self._account, clean=wanted.clean)
+        has_failed = 0 <= wanted.whole < self._healed
+        self._healed = wanted.generation
+        healed = healing.heal(self._account, clean=wanted.clean, has_failed=has_failed)
         self._lend_time(info.backend)
         self._account = None
         self.info = GroupInfo(

@@ -30,6 +30,8 @@ class Terms:
     """Whether objects of earlier groups are forgotten."""
     share_gpus: bool = False
     """Whether several ranks of a host may share a GPU."""
+    whole: int = -1
+    """The latest generation that all ranks have joined; 0: none yet, -1: not known."""
 
 
 def form(
@@ -66,6 +68,7 @@ def form(
             terms.check,
             terms.clean,
             terms.share_gpus,
+            terms.whole,
         )
 
     call = members.ranks().request({place.rank: request(place) for place in placement.places})

@@ -38,6 +38,8 @@ class Group:
         self.share_gpus = False
         self.members = members
         self._asked: str | None = None
+        self._whole = 0 if members.is_owned else -1
+        """The latest generation that all ranks have joined; 0: none yet, -1: not known."""
         self._meeting = MeetingPlace(members.cluster_id)
 
     @property
@@ -64,7 +66,7 @@ class Group:
         self.members.generation, self._asked = first.generation, first.backend
         self.timeout_minutes, self.check = first.timeout_minutes, first.check
         self.share_gpus = first.share_gpus
-        self.infos = infos
+        self.infos, self._whole = infos, self.number
         return True
 
     def initialize(
@@ -192,7 +194,8 @@ class Group:
                     heard = dropped.look(LookAt()).values  # a host that is down does not answer
                     dropped.only(heard).ask(Destroy(), members.timing.leave)
             url, address = self._meeting.open(members, placement, self.number)
-            terms = Terms(name, self.timeout_minutes, self.check, clean, share)
+            terms = Terms(name, self.timeout_minutes, self.check, clean, share, self._whole)
             self.infos = form(members, terms, self.number, url, address)
+            self._whole = self.number
         finally:
             self.is_being_made = False
