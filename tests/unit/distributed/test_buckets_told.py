@@ -1,11 +1,11 @@
-"""Ranks that wait for the buckets of a DDP module are told so where it is gone."""
+"""What ranks tell others of the buckets of DDP modules, and where one is gone."""
 
 from __future__ import annotations
 
 import pytest
 import torch.distributed as dist
 
-from rankbook.distributed.healing import wrappers
+from rankbook.distributed.healing import joins, reducers, wrappers
 from rankbook.distributed.healing.reducers import Standing
 
 SORTED = Standing(has_begun=True, is_sorted=True, is_done=True)
@@ -22,3 +22,15 @@ def test_the_rank_that_reported_a_module_which_is_gone_says_so(monkeypatch, rank
     assert store.check(["healing/buckets/0 net"]) is tells
     if tells:
         assert store.get("healing/buckets/0 net") == b"null"
+
+
+def test_of_two_modules_of_a_kind_one_tells_its_buckets(monkeypatch):
+    told = []
+    monkeypatch.setattr(reducers, "lack", lambda _module: "")
+    monkeypatch.setattr(reducers, "restart", lambda *_args: None)
+    monkeypatch.setattr(joins, "leave", lambda _module: "")
+    monkeypatch.setattr(reducers, "tell", lambda module, *_: told.append(module) or module != "a")
+    found = wrappers.Found(ddp=(("0 net", "a"), ("0 net", "b"), ("0 net", "c"), ("1 net", "d")))
+    reports = [{"0 net": [SORTED] * 3, "1 net": [SORTED]}]
+    wrappers.restart(found, reports, (), dist.HashStore(), is_new=False)
+    assert told == ["a", "b", "d"]

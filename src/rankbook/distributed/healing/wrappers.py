@@ -235,7 +235,11 @@ def restart(
     standings = {kind: [[*report.get(kind, ())] for report in reports] for kind in kinds}
     hindered = [(Found(ddp=(one,)), reducers.lack(one[1])) for one in found.ddp]
     ddp = [one for one in found.ddp if not reducers.lack(one[1])]
-    told = {kind for kind, module in ddp if reducers.tell(module, kind, standings[kind], store)}
+    told: set[str] = set()
+    for kind, module in ddp:
+        # One of a kind: another may have other buckets, and ranks would read either.
+        if kind not in told and reducers.tell(module, kind, standings[kind], store):
+            told.add(kind)
     for kind in standings.keys() - told:
         reducers.tell_nothing(kind, standings[kind], store)
     for kind, module in ddp:
