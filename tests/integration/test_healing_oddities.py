@@ -62,14 +62,23 @@ def test_groups_that_a_cell_has_made_by_hand_go_on(four):
     assert states[0] == states[1] == states[2] == states[3]
 
 
-def test_ctrl_c_while_a_rank_is_filled_leaves_a_group_that_works(four):
-    four.run(f"{COMMON}{OBJECTS['DDP']}\n{STEP.format(0)}").raise_for_error()
-    four.run("""
+SLOW_TO_SEND = """
 class Slow:
     def __reduce__(self):
         time.sleep(600)
-slow = Slow()
-""").raise_for_error()
+"""
+SLOW_TO_TAKE = """
+class Slow:
+    def __reduce__(self):
+        return dist.barrier, ()
+"""
+"""On the new rank it waits for others in C++."""
+
+
+@pytest.mark.parametrize("slow", [SLOW_TO_SEND, SLOW_TO_TAKE], ids=["sending", "taking"])
+def test_ctrl_c_while_a_rank_is_filled_leaves_a_group_that_works(four, slow):
+    four.run(f"{COMMON}{OBJECTS['DDP']}\n{STEP.format(0)}").raise_for_error()
+    four.run(f"{slow}slow = Slow()").raise_for_error()
     before = seen_after(four, "seen = state()")
     four.run("import os; pid = os.getpid()")
     os.kill(four.pull("pid")[3], signal.SIGKILL)

@@ -115,7 +115,8 @@ class Renewal:
         """Give new ranks what another one has."""
         from rankbook.sessions.group import filling  # here: the start must stay quick
 
-        filled = filling.fill(self._members, ranks, source, with_shards=bool(checkpoint))
+        free, with_shards = self._repair.free, bool(checkpoint)
+        filled = filling.fill(self._members, ranks, source, free, with_shards=with_shards)
         if checkpoint:
             filled = self._load(filled, checkpoint)
         self._group.settle()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -11,7 +11,6 @@ from rankbook.models import load
 from rankbook.models.copies import Copies, Holdings, Settled
 from rankbook.models.requests import Copy, GetDigests, GetHoldings, Request, Settle, Take
 from rankbook.sessions.members import Members
-from rankbook.sessions.members.freeing import free
 from rankbook.words import agree, in_words, sentence_start
 
 __all__ = ["Filled", "fill", "held_by_others", "lacking", "listed", "settle"]
@@ -82,13 +81,21 @@ def lacking(members: Members, ranks: Collection[int]) -> str:
     )
 
 
-def fill(members: Members, ranks: Collection[int], source: int, *, with_shards: bool) -> Filled:
+def fill(
+    members: Members,
+    ranks: Collection[int],
+    source: int,
+    free: Callable[[Collection[int]], object],
+    *,
+    with_shards: bool,
+) -> Filled:
     """Copy the variables of one rank to others that have joined its groups.
 
     Args:
         members: The ranks.
         ranks: The ranks to fill.
         source: The rank whose variables are copied.
+        free: Ends what ranks do, if this is interrupted.
         with_shards: Whether sharded modules and optimizers are copied, without their values.
 
     Raises:
@@ -102,10 +109,10 @@ def fill(members: Members, ranks: Collection[int], source: int, *, with_shards: 
     left: dict[str, str] = {}
     while True:
         copy = Copy(ranks, tuple(left), with_shards)
-        copies, buffers = _ask(members, [source], copy)
+        copies, buffers = _ask(members, [source], copy, free)
         sent = copies[source]
         take = Take(source, sent.names, sent.cells, groups, kept, sent.path)
-        taken, _ = _ask(members, ranks, take, buffers)
+        taken, _ = _ask(members, ranks, take, free, buffers)
         failed = {} if not sent.names else _failed(taken.values())
         if not failed:
             break
@@ -157,7 +164,11 @@ def _holdings(members: Members, ranks: Sequence[int]) -> list[Holdings]:
 
 
 def _ask(
-    members: Members, ranks: Sequence[int], request: Request, buffers: Sequence[bytes] = ()
+    members: Members,
+    ranks: Sequence[int],
+    request: Request,
+    free: Callable[[Collection[int]], object],
+    buffers: Sequence[bytes] = (),
 ) -> tuple[dict[int, Copies], list[bytes]]:
     """Have ranks copy or take; frees them if this is interrupted."""
     call = members.ranks(ranks).request(request, buffers)
@@ -165,7 +176,7 @@ def _ask(
         call.wait()
     except BaseException:
         with suppress(RankbookError):
-            free(members.ranks(ranks), ranks)
+            free(ranks)
         call.forget()
         raise
     call.raise_for_failure()
