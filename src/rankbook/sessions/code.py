@@ -176,7 +176,7 @@ class SessionCode(SessionView):
             InputError: There are no such ranks.
         """
         self._turns.refuse_closed()
-        if not self.groups:
+        if not (self.groups or self._group.is_owed):
             self.members.refuse_dead()
             raise SessionError("There is no process group: make one with %dist_init.")
         chosen = self.members.select(ranks)

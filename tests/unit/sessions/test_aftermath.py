@@ -9,7 +9,7 @@ from fakes import FOR_GOOD
 from steps import infos, result_of
 
 from rankbook.display.text import plain
-from rankbook.errors import EngineError, HangError, RankError, StuckError
+from rankbook.errors import EngineError, HangError, RankError, SessionError, StuckError
 from rankbook.models import Collective, Failure, to_dict
 from rankbook.models.calls import Call, Making, Slot
 from rankbook.sessions.cells.results import CellResult, RankResult
@@ -58,11 +58,34 @@ def test_the_note_says_why_the_group_could_not_be_re_created(settle, formed, poo
     freed = repair.free([0])
     pool[2].refuses = EngineError("no memory.")
     result = settle(result_of(), freed, [0, 1, 2, 3])
-    assert result.note == "The process group could not be re-created: no memory."
+    said = "The process group could not be re-created, and the next cell tries again: no memory."
+    assert result.note == said
     assert formed.world_size == 0
+    with pytest.raises(SessionError, match=said):
+        formed.run("rank")
     pool[2].refuses = None
-    formed.initialize()
+    result = formed.run("rank")
+    assert (result.ok, result.note) == (True, AGAIN.format(4))
     assert formed.run("rank").note == ""
+
+
+def test_a_group_that_is_destroyed_on_request_is_not_made_by_the_next_cell(
+    settle, formed, pool, calls, repair
+):
+    calls("wait_in('all_reduce', seq=1)", 0)
+    freed = repair.free([0])
+    pool[2].refuses = EngineError("no memory.")
+    settle(result_of(), freed, [0, 1, 2, 3])
+    pool[2].refuses = None
+    formed.destroy()
+    with pytest.raises(SessionError, match="There is no process group"):
+        formed.run("rank")
+    pool[2].refuses = EngineError("no memory.")
+    with pytest.raises(EngineError, match="no memory"):
+        formed.initialize()
+    pool[2].refuses = None
+    with pytest.raises(SessionError, match="There is no process group"):
+        formed.run("rank")
 
 
 @pytest.mark.parametrize("errors", [{}, {"r0": Failure("ValueError", "no")}])

@@ -8,7 +8,7 @@ import pytest
 from processes import wait_until
 from steps import SOON, end_of
 
-from rankbook.errors import RankbookError, SessionError
+from rankbook.errors import EngineError, RankbookError, SessionError
 from rankbook.sessions.group.repair import RULE, Condition, Event, Step
 
 CELLS = [(event, condition) for event, row in RULE.items() for condition in row]
@@ -49,6 +49,12 @@ def bring_about(formed, repair, pool, calls):
         def lost():
             pool.kill(1)
 
+        def owed():
+            broken()
+            pool[2].refuses = EngineError("no memory.")
+            repair.after(Event.CELL_ENDS)
+            pool[2].refuses = None
+
         yield {
             Condition.NONE: none,
             Condition.MAKING: making,
@@ -56,6 +62,7 @@ def bring_about(formed, repair, pool, calls):
             Condition.BROKEN: broken,
             Condition.AWAITED: awaited,
             Condition.LOST: lost,
+            Condition.OWED: owed,
         }
 
 

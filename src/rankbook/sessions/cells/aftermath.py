@@ -237,6 +237,7 @@ class Aftermath:
         try:
             self._group.restart(stuck)
         except RankbookError as error:
+            self._group.is_owed = True
             result.note = f"{lost}, and the process group could not be re-created: {error}"
             return
         result.note = (

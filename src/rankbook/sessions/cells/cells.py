@@ -63,7 +63,9 @@ class Cells:
             StuckError: Some ranks do not let go.
             ClusterError: The controller is gone.
         """
-        self._repair.begin_cell()
+        made = self._repair.begin_cell()
+        if made and output is not None:
+            output.note(made)
         self._following.tell()
         self._count += 1
         cell = replace(cell, name=name_of(cell.number, self._count))
@@ -104,6 +106,7 @@ class Cells:
         )
         failed = [ranks for ranks, failure in result.failures() if not failure.freed]
         self._failed = tuple(failed[0]) if failed else self._failed
+        result.note = result.note or made
         self._verdict = result.diagnosis  # deaths and mismatches are known only now
         return result
 

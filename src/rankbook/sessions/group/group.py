@@ -25,6 +25,7 @@ class Group:
         members: Who is which rank.
         infos: By rank, its place in the present group; empty while there is none.
         is_being_made: Whether ranks are about to join one.
+        is_owed: Whether the latest could not be made, which nobody had asked for.
         timeout_minutes: Timeout of the initialisation and of every collective.
         check: Whether every collective is compared across ranks before it runs.
         share_gpus: Whether several ranks of a host may share a GPU.
@@ -32,7 +33,7 @@ class Group:
 
     def __init__(self, members: Members) -> None:
         self.infos: dict[int, GroupInfo] = {}
-        self.is_being_made = False
+        self.is_being_made = self.is_owed = False
         self.timeout_minutes: float = 1
         self.check = False
         self.share_gpus = False
@@ -149,12 +150,12 @@ class Group:
 
     def leave(self) -> None:
         """End the group on every engine and make no new one."""
-        self.infos = {}
+        self.infos, self.is_owed = {}, False
         self.members.everyone().ask(Destroy(), self.members.timing.leave)
 
     def forget(self) -> None:
         """Forget the group: its engines are about to be replaced."""
-        self.infos = {}
+        self.infos, self.is_owed = {}, False
 
     def close(self) -> None:
         """Remove the files of the group, which must have ended or been left behind."""
@@ -181,7 +182,7 @@ class Group:
         name = choose_backend(placement, backend, share_gpus=share)
         # Another session may have initialised joined engines, too: ask them.
         seen = {} if members.is_owned else found.look(members)
-        self.infos, self.is_being_made = {}, True
+        self.infos, self.is_being_made, self.is_owed = {}, True, False
         try:
             self._asked, self.share_gpus = backend, share
             self.timeout_minutes = timeout_minutes or self.timeout_minutes

@@ -42,6 +42,8 @@ class Condition(Enum):
     """It is broken, and a thread is about to renew it."""
     LOST = "lost"
     """A rank of it has ended: only replacing that rank makes the next one."""
+    OWED = "owed"
+    """It could not be re-created, which nobody had asked for: the next cell tries again."""
 
 
 class Event(Enum):
@@ -76,15 +78,15 @@ def _row(steps: str) -> dict[Condition, Step]:
 
 
 RULE: Mapping[Event, Mapping[Condition, Step]] = {
-    #                           none     making   whole    broken   awaited  lost
-    Event.CELL_BEGINS: _row("   refuse   refuse   nothing  make     refuse   nothing "),
-    Event.FREED_WITH_CUT: _row("nothing  nothing  break    nothing  nothing  nothing "),
-    Event.CELL_ENDS: _row("     nothing  nothing  nothing  make     leave    nothing "),
-    Event.INTERRUPT_ENDS: _row("nothing  nothing  nothing  make     leave    nothing "),
-    Event.RENEWAL_ASKED: _row(" make     refuse   make     make     make     refuse  "),
-    Event.RENEWAL_FAILS: _row(" nothing  nothing  nothing  make     leave    nothing "),
-    Event.RANK_DIES: _row("     nothing  nothing  nothing  nothing  nothing  nothing "),
-    Event.SHUTDOWN: _row("      nothing  nothing  nothing  nothing  nothing  nothing "),
+    #                           none     making   whole    broken   awaited  lost     owed
+    Event.CELL_BEGINS: _row("   refuse   refuse   nothing  make     refuse   nothing  make    "),
+    Event.FREED_WITH_CUT: _row("nothing  nothing  break    nothing  nothing  nothing  nothing "),
+    Event.CELL_ENDS: _row("     nothing  nothing  nothing  make     leave    nothing  nothing "),
+    Event.INTERRUPT_ENDS: _row("nothing  nothing  nothing  make     leave    nothing  nothing "),
+    Event.RENEWAL_ASKED: _row(" make     refuse   make     make     make     refuse   make    "),
+    Event.RENEWAL_FAILS: _row(" nothing  nothing  nothing  make     leave    nothing  nothing "),
+    Event.RANK_DIES: _row("     nothing  nothing  nothing  nothing  nothing  nothing  nothing "),
+    Event.SHUTDOWN: _row("      nothing  nothing  nothing  nothing  nothing  nothing  nothing "),
 }
 
 
@@ -111,7 +113,8 @@ class Repair:
         if self._group.is_being_made:
             return Condition.MAKING
         if not self._group.infos:
-            return Condition.NONE
+            is_owed = self._group.is_owed and not self._members.dead
+            return Condition.OWED if is_owed else Condition.NONE
         if self._members.dead:
             return Condition.LOST
         if self._broken != self._group.number:
@@ -172,8 +175,11 @@ class Repair:
 
     # -- making the next group ---------------------------------------------------------------
 
-    def begin_cell(self) -> None:
+    def begin_cell(self) -> str:
         """Make sure that a cell finds a working group.
+
+        Returns:
+            What was done, in words; empty if nothing was.
 
         Raises:
             SessionError: There is none, and none can be made now; the message says why.
@@ -184,11 +190,13 @@ class Repair:
                 self._members.refuse_dead()
                 raise SessionError("There is no process group: make one with %dist_init.")
             raise SessionError("The process group is being renewed: run the cell again.")
-        if step is Step.MAKE:
-            self._refuse_busy()
-            outcome = self._make()
-            if not self._group.infos:
-                raise SessionError(outcome)
+        if step is not Step.MAKE:
+            return ""
+        self._refuse_busy()
+        outcome = self._make()
+        if not self._group.infos:
+            raise SessionError(outcome)
+        return outcome
 
     def after(self, event: Event) -> str:
         """Do what the rule says; return the outcome in words, empty if nothing was done."""
@@ -216,7 +224,9 @@ class Repair:
             with ignore_ctrl_c(timing.repair_timeout(len(self._members.living()))):
                 self._group.initialize()
         except RankbookError as error:
-            return f"The process group could not be re-created: {error}"
+            self._group.is_owed = True
+            again = ", and the next cell tries again" * (self.condition is Condition.OWED)
+            return f"The process group could not be re-created{again}: {error}"
         finally:
             self._began = -math.inf
         return (
