@@ -6,7 +6,7 @@ import pytest
 import torch.distributed as dist
 
 from rankbook.distributed.healing import joins, reducers, wrappers
-from rankbook.distributed.healing.reducers import Standing
+from rankbook.distributed.healing.standings import Standing
 
 SORTED = Standing(has_begun=True, is_sorted=True, is_done=True)
 NOT_SORTED = Standing(has_begun=True, is_sorted=False, is_done=True)

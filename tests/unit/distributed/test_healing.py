@@ -38,6 +38,7 @@ from rankbook.distributed.healing import (
     reducers,
     samplers,
     stale,
+    standings,
     steps,
     words,
     wrappers,
@@ -97,7 +98,7 @@ def test_private_names_of_torch_that_healing_uses_are_there(group):
     for name in ("_ddp_init_helper", "_build_params_for_reducer"):
         assert callable(getattr(model, name))
     assert (model._has_rebuilt_buckets, model._comm_hooks) == (False, [])
-    assert reducers.standing(model) == (False, False, True, (), False, True)
+    assert standings.standing(model) == (False, False, True, (), False, True)
 
 
 def test_the_same_objects_and_names_have_connections_again(group):
@@ -511,7 +512,7 @@ def test_a_module_of_replicate_begins_again_with_its_next_forward():
     assert len(begins) == 1
     model(torch.ones(1, 2)).sum().backward()
     assert begins[0] not in model._forward_pre_hooks.values()
-    assert reducers.standing(begins[0].ddp).is_done
+    assert standings.standing(begins[0].ddp).is_done
 
 
 def test_a_module_of_replicate_that_cannot_go_on_says_what_it_is():
@@ -567,7 +568,7 @@ def test_a_reducer_is_made_in_a_module_that_was_compiled(group):
     for _ in range(2):
         run(torch.ones(1, 2)).sum().backward()
     former = model.reducer
-    cut = reducers.Standing(has_begun=True, is_sorted=True, is_done=False)
+    cut = standings.Standing(has_begun=True, is_sorted=True, is_done=False)
     reducers.restart(model, "kind", [[cut]], dist.HashStore())
     torch.compiler.reset()
     run(torch.ones(1, 2)).sum().backward()
@@ -602,7 +603,7 @@ def count_steps(state, bucket):
 def cut(model, *inputs):
     """Have a DDP module begin a backward that it does not end."""
     model(*inputs or [torch.ones(1, 2)]).sum().backward(inputs=buckets.reduced(model)[:1])
-    assert not reducers.standing(model).is_done
+    assert not standings.standing(model).is_done
 
 
 class InOrder(torch.nn.ModuleList):

@@ -16,23 +16,29 @@ from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 
 from rankbook.distributed.healing import buckets, compiled, counting
 from rankbook.distributed.healing.replicated import entrance
+from rankbook.distributed.healing.standings import (
+    Standing,
+    is_to_tell,
+    of_this_one,
+    sign_of,
+    standing,
+)
 from rankbook.distributed.stores import Store
 
 __all__ = [
     "Begin",
-    "Standing",
     "lack",
     "renew",
     "restart",
-    "standing",
     "tell",
+    "tell_nothing",
 ]
 
 _dist: Any = import_module("torch.distributed")
@@ -59,24 +65,6 @@ _OF_REDUCERS = (
 _OF_TORCH = ("_compute_bucket_assignment_by_size", "_register_comm_hook")
 
 
-class Standing(NamedTuple):
-    """The state of a reducer."""
-
-    has_begun: bool
-    """Whether it has seen a gradient."""
-    is_sorted: bool
-    """Whether its buckets are sorted, as from the second step on."""
-    is_done: bool
-    """Whether it has finished every backward that it began."""
-    steps: tuple[int, ...] = ()
-    """The counts of its communication hooks, for the torch hooks that begin to compress, or to
-    average among fewer ranks, after some steps."""
-    would_sort: bool = False
-    """Whether it knows the order of gradients by which the next forward sorts its buckets."""
-    gives_buffers: bool = True
-    """Whether the next forward begins with the buffers of the first rank: not after ``no_sync``."""
-
-
 def lack(module: Any) -> str:
     """The first private name that this torch lacks for restarting a reducer.
 
@@ -88,38 +76,6 @@ def lack(module: Any) -> str:
             if not hasattr(owner, name):
                 return f"{getattr(owner, '__name__', type(owner).__name__)}.{name}"
     return ""
-
-
-def standing(module: Any) -> Standing:
-    """The state of a DDP module's reducer."""
-    try:
-        module.reducer._check_reducer_finalized()
-    except RuntimeError:
-        is_done = False
-    else:
-        is_done = True
-    is_timed = any(module.reducer.get_backward_stats())  # in a static graph from the second step on
-    has_begun = is_timed or (
-        module.static_graph and bool(module._static_graph_delay_allreduce_enqueued)
-    )
-    is_sorted = bool(module._has_rebuilt_buckets)
-    would_sort = (
-        is_timed
-        and is_done
-        and not (is_sorted or module.find_unused_parameters)
-        and _is_reduced(module)
-    )
-    steps, gives_buffers = counting.steps(module), module.require_forward_param_sync
-    return Standing(has_begun, is_sorted, is_done, steps, would_sort, gives_buffers)
-
-
-def _is_reduced(module: Any) -> bool:
-    """Whether the latest of the first steps has ended; one that was cut counts as finalized, too.
-
-    torch times the reduction of the first ten steps.
-    """
-    module.logger.set_runtime_stats_and_log()
-    return bool(module._get_ddp_logging_data()["backward_comm_time"])
 
 
 def tell(module: Any, kind: str, standings: Sequence[Sequence[Standing]], store: Store) -> bool:
@@ -134,8 +90,8 @@ def tell(module: Any, kind: str, standings: Sequence[Sequence[Standing]], store:
     Returns:
         Whether it did.
     """
-    sign = _sign([one for of_rank in standings for one in of_rank])
-    if not (_is_to_tell(sign, standings) and getattr(standing(module), sign)):
+    sign = sign_of([one for of_rank in standings for one in of_rank])
+    if not (is_to_tell(sign, standings) and getattr(standing(module), sign)):
         return False
     if sign != "is_sorted":
         _sort_alone(module)
@@ -148,30 +104,8 @@ def tell_nothing(kind: str, standings: Sequence[Sequence[Standing]], store: Stor
 
     Arguments as above.
     """
-    if _is_to_tell(_sign([one for of_rank in standings for one in of_rank]), standings):
+    if is_to_tell(sign_of([one for of_rank in standings for one in of_rank]), standings):
         store.set(f"healing/buckets/{kind}", "null")
-
-
-def _is_to_tell(sign: str, standings: Sequence[Sequence[Standing]]) -> bool:
-    """Whether this rank is the first that knows the buckets of the next step."""
-    knowing = [
-        rank
-        for rank, of_rank in enumerate(standings)
-        if sign and any(getattr(one, sign) for one in of_rank)
-    ]
-    return knowing[:1] == [_dist.get_rank()]
-
-
-def _sign(every: Sequence[Standing]) -> str:
-    """Which of their attributes reducers have that know the buckets of the next step.
-
-    Empty if no other has to be told. Where a rank is new, the others know if they would sort their
-    buckets next.
-    """
-    if any(one.is_sorted for one in every):
-        return "" if all(one.is_sorted for one in every) else "is_sorted"
-    would_sort = {one.would_sort for one in every if one.has_begun} == {True}
-    return "would_sort" if would_sort and not all(one.has_begun for one in every) else ""
 
 
 def restart(module: Any, kind: str, standings: Sequence[Sequence[Standing]], store: Store) -> None:
@@ -189,7 +123,7 @@ def restart(module: Any, kind: str, standings: Sequence[Sequence[Standing]], sto
     # If others had a step that this rank did not, its work would be done in the next one.
     if module in _due:
         _due.pop(module).remove()
-    every = _of_this_one(module, standings)
+    every = of_this_one(module, standings)
     counting.align(module, [one.steps for one in every])
     if len({one.gives_buffers for one in every}) > 1 or not all(one.is_done for one in every):
         module.require_forward_param_sync = True  # as after a whole step
@@ -202,22 +136,10 @@ def restart(module: Any, kind: str, standings: Sequence[Sequence[Standing]], sto
         # No step was cut, or none that matters: all sort in the next forward, or never.
         is_whole = tells and all(one.is_done for one in every)
     key = f"healing/buckets/{kind}"
-    layout = json.loads(store.get(key)) if _sign(every) and not is_whole else None
+    layout = json.loads(store.get(key)) if sign_of(every) and not is_whole else None
     begin = Begin(module, layout, are_sorted=are_sorted == {True}, is_whole=is_whole)
     compiled.leave_out(begin)
     _due[module] = entrance(module).register_forward_pre_hook(begin, prepend=True)
-
-
-def _of_this_one(module: Any, standings: Sequence[Sequence[Standing]]) -> list[Standing]:
-    """The states that the reducer of a module may have on the ranks.
-
-    If no step was cut, and all ranks report the same states, that is its own state alone. Otherwise
-    it is unknown which reducers belong together, so that is the states of all modules of its kind.
-    """
-    every = [one for of_rank in standings for one in of_rank]
-    alike = {tuple(sorted(of_rank)) for of_rank in standings if of_rank}
-    is_clear = len(alike) == 1 and all(one.is_done for one in every)
-    return [standing(module)] if is_clear else every
 
 
 _due: MutableMapping[Any, Any] = WeakKeyDictionary()

@@ -13,7 +13,7 @@ import torch.distributed as dist
 
 from rankbook.distributed.healing import steps
 from rankbook.distributed.healing.account import Terms
-from rankbook.distributed.healing.reducers import Standing
+from rankbook.distributed.healing.standings import Standing
 from rankbook.distributed.healing.steps import Diverged
 from rankbook.distributed.stores import rank_key
 

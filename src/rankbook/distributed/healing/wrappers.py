@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.optimizer import Optimizer
 
 from rankbook.distributed.healing import fsdp1, fsdp2, joins, pipelines, reducers
-from rankbook.distributed.healing.reducers import Standing
+from rankbook.distributed.healing.standings import Standing, standing
 from rankbook.distributed.stores import Store
 from rankbook.heap import UNFINISHED, instances
 
@@ -59,7 +59,7 @@ class Found:
         for kind, module in self.ddp:
             if reducers.lack(module):
                 continue
-            found[kind] = (*found.get(kind, ()), reducers.standing(module))
+            found[kind] = (*found.get(kind, ()), standing(module))
         return found
 
     @property
