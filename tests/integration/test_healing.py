@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import psutil
 import pytest
 from objects import COMMON, OBJECTS, STEP, seen_after
@@ -388,6 +390,16 @@ def test_replicas_with_different_step_counts_are_reported(four):
     )
     # It is said once, and of what has happened since.
     assert "diverged" not in four.run("if rank: dist.barrier()").note
+
+
+def test_a_step_of_zero_that_only_some_ranks_took_is_reported(four):
+    """Each has stepped its own part of the parameters, and not sent it to the others."""
+    forget(four)
+    make(four, "ZeRO")
+    states(four, range(1))
+    note = four.run("grads(1)\nif rank != 3: apply()").note
+    steps = r"2 steps \(the last not to its end\) on ranks? [0-2,-]+"
+    assert re.search(f"ZeroRedundancyOptimizer has taken {steps}, .*1 on rank 3, since", note)
 
 
 def test_a_mesh_that_is_made_again_works_where_one_like_it_has_ended(four):

@@ -97,6 +97,6 @@ class GroupInfo:
     """Kinds that wait until a replaced rank has them, too."""
     is_new: bool = False
     """Whether the rank had no groups and others had some."""
-    diverged: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    diverged: tuple[tuple[str, tuple[float, ...]], ...] = ()
     """Class of each optimizer whose steps differ between ranks, and by rank the steps since the
     last generation; -1 on a new rank."""

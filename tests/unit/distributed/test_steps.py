@@ -45,6 +45,30 @@ def test_steps_of_schedulers_are_counted_from_the_last_meeting_on():
     }
 
 
+class ZeroRedundancyOptimizer(torch.optim.SGD):
+    """Like torch's: steps the optimizer of this rank's part, then syncs that with others."""
+
+    def __init__(self, params):
+        super().__init__(params, lr=1)
+        self.optim, self.fails = torch.optim.SGD(params, lr=1), False
+
+    def step(self):
+        self.optim.step()
+        if self.fails:
+            raise RuntimeError
+
+
+def test_a_step_of_zero_counts_by_half_where_it_was_cut_before_its_end():
+    zero = ZeroRedundancyOptimizer([torch.zeros(2, requires_grad=True)])
+    zero.step()
+    both = [zero, zero.optim]
+    assert list(steps.taken(both).values()) == [[1]]
+    zero.fails = True
+    with pytest.raises(RuntimeError):
+        zero.step()
+    assert list(steps.taken(both).values()) == [[1.5]]
+
+
 @pytest.mark.parametrize(
     ("said", "expected"),
     [
@@ -55,6 +79,7 @@ def test_steps_of_schedulers_are_counted_from_the_last_meeting_on():
         ([{"Adam 1": [3]}, None, {"Adam 1": [2]}], (("Adam", (3, -1, 2)),)),
         ([{"Adam 1": [3]}, None], ()),
         ([{"Adam 1": [3, 4]}, {"Adam 1": [4]}], ()),
+        ([{"Zero 1": [2.5]}, {"Zero 1": [2.5]}], (("Zero", (2.5, 2.5)),)),
         ([{}, {}], ()),
     ],
 )
@@ -62,9 +87,17 @@ def test_ranks_with_different_numbers_of_steps_have_diverged(said, expected):
     assert steps.diverged(said) == expected
 
 
-def test_different_step_counts_are_described_in_a_sentence():
-    info = GroupInfo("gloo", 0, 4, "cpu", is_main=True, diverged=(("Adam", (4, 4, -1, 3)),))
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        ((4, 4, -1, 3), "4 steps on ranks 0-1, 3 on rank 3"),
+        ((1.5, 1.5, -1, 1), "2 steps (the last not to its end) on ranks 0-1, 1 on rank 3"),
+        ((0.5, 0.5, 0.5, 0.5), "1 step (the last not to its end) on ranks 0-3"),
+    ],
+)
+def test_different_step_counts_are_described_in_a_sentence(counts, said):
+    info = GroupInfo("gloo", 0, 4, "cpu", is_main=True, diverged=(("Adam", counts),))
     assert carried.sentence_end(dict.fromkeys(range(4), info)) == (
-        ". Replicas have diverged: Adam has taken 4 steps on ranks 0-1, 3 on rank 3, since the "
-        "group was made: load a checkpoint on all ranks."
+        f". Replicas have diverged: Adam has taken {said}, since the group was made: load a "
+        "checkpoint on all ranks."
     )

@@ -45,7 +45,7 @@ class Word:
     """Kinds of FSDP modules."""
     is_new: bool = False
     """Whether it had no groups."""
-    steps: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    steps: Mapping[str, Sequence[float]] = field(default_factory=dict)
     """The steps of optimizers since the ranks last met."""
     size: int = 0
     """The world size when it was last in a group."""

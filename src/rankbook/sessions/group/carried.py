@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from math import ceil
 
 from rankbook.models import GroupInfo
 from rankbook.words import agree, in_words, plural, sentence_start
@@ -35,18 +36,23 @@ def _diverged(infos: Mapping[int, GroupInfo]) -> str:
     """Say that ranks have taken steps that others have not; empty if none has."""
     text = ""
     for name, steps in dict.fromkeys(one for info in infos.values() for one in info.diverged):
-        by_count: dict[int, list[int]] = {}
+        by_count: dict[float, list[int]] = {}
         for rank, count in enumerate(steps):
             by_count.setdefault(count, []).append(rank)
         by_count.pop(-1, None)
         most, *fewer = sorted(by_count, reverse=True)
-        less = _listed([f"{count} on {in_words(by_count[count])}" for count in fewer])
+        counts = [f"{plural(ceil(most), 'step')}{_cut(most)} on {in_words(by_count[most])}"]
+        less = [f"{ceil(count)}{_cut(count)} on {in_words(by_count[count])}" for count in fewer]
+        counts += [_listed(less)] if less else []
         text += (
-            f" Replicas have diverged: {name} has taken {plural(most, 'step')} on "
-            f"{in_words(by_count[most])}, {less}, since the group was made: load a checkpoint on "
-            "all ranks."
+            f" Replicas have diverged: {name} has taken {', '.join(counts)}, since the group was "
+            "made: load a checkpoint on all ranks."
         )
     return text
+
+
+def _cut(count: float) -> str:
+    return " (the last not to its end)" if count % 1 else ""
 
 
 def _kinds(by_rank: Iterable[Iterable[str]]) -> list[str]:
