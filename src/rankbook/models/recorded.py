@@ -47,6 +47,8 @@ class Recorded:
     """Size of its input, bytes."""
     failed: bool = False
     """Whether the call raised: freed, interrupted, or left by its peers."""
+    where: str = ""
+    """The line that called it: ``In [4] line 2``; empty: not known."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,8 @@ class Entry(NamedTuple):
     done: bool
     nbytes: int
     failed: bool
+    where: int = 0
+    """Index in :attr:`Recording.places`."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,8 @@ class Recording:
     ops: tuple[str, ...] = ()
     """Names of operations."""
     groups: tuple[EntryGroup, ...] = ()
+    places: tuple[str, ...] = ("",)
+    """Lines that made calls, in words; the first, empty one stands for none."""
     entries: tuple[Entry, ...] = ()
     """In the order of their calls."""
 
@@ -119,4 +125,5 @@ class Recording:
             done=entry.done,
             nbytes=entry.nbytes,
             failed=entry.failed,
+            where=self.places[entry.where],
         )

@@ -187,4 +187,5 @@ def _bar(
         seq=one.seq,
         generation=one.generation,
         failed=one.failed or not (one.done or is_open),
+        where=one.where,
     )

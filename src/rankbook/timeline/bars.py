@@ -36,6 +36,8 @@ class Bar(NamedTuple):
     generation: int
     failed: bool = False
     """Whether it has ended without completing."""
+    where: str = ""
+    """The line that called it; empty: not known."""
 
     @property
     def key(self) -> tuple[int, str, int]:
@@ -55,9 +57,10 @@ FIELDS = np.dtype(
         ("seq", "<i4"),
         ("generation", "<i4"),
         ("failed", "<i4"),
+        ("where", "<i4"),
     ]
 )
-"""Bars as rows of an array; operation and group are indices into lists of names."""
+"""Bars as rows of an array; operation, group and line are indices into lists of names."""
 
 
 class Names(list[str]):
@@ -75,16 +78,22 @@ class Names(list[str]):
         return self._index[name]
 
 
-def as_array(bars: Iterable[Bar], ops: Names, groups: Names) -> NDArray[np.void]:
-    """Bars as rows of :data:`FIELDS`; new names are added to ``ops`` and ``groups``."""
+def as_array(bars: Iterable[Bar], ops: Names, groups: Names, places: Names) -> NDArray[np.void]:
+    """Bars as rows of :data:`FIELDS`; new names are added to ``ops``, ``groups``, ``places``."""
     rows = [
-        bar._replace(op=ops.index_of(bar.op), group=groups.index_of(bar.group))  # type: ignore[arg-type]
+        bar._replace(
+            op=ops.index_of(bar.op),  # type: ignore[arg-type]
+            group=groups.index_of(bar.group),  # type: ignore[arg-type]
+            where=places.index_of(bar.where),  # type: ignore[arg-type]
+        )
         for bar in bars
     ]
     return np.array(rows, FIELDS)
 
 
-def from_array(rows: NDArray[np.void], ops: Sequence[str], groups: Sequence[str]) -> list[Bar]:
+def from_array(
+    rows: NDArray[np.void], ops: Sequence[str], groups: Sequence[str], places: Sequence[str]
+) -> list[Bar]:
     """The bars of an array that :func:`as_array` has made, by the names that it was given."""
     bars = (Bar._make(row) for row in rows.tolist())
     return [
@@ -93,6 +102,7 @@ def from_array(rows: NDArray[np.void], ops: Sequence[str], groups: Sequence[str]
             group=groups[int(bar.group)],
             nbytes=int(bar.nbytes),
             failed=bool(bar.failed),
+            where=places[int(bar.where)],
         )
         for bar in bars
     ]

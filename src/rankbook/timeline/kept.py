@@ -28,6 +28,7 @@ class Kept:
     Attributes:
         ops: Names of operations.
         groups: Names of groups.
+        places: Lines that made calls, in words.
         edition: Rises when bars are left out; the indices of names change then, too.
         oldest: When the first bar was called; infinite if there is none.
     """
@@ -39,7 +40,7 @@ class Kept:
             collectives: The most that are kept.
             bars: The same, of all ranks together.
         """
-        self.ops, self.groups = Names(), Names()
+        self.ops, self.groups, self.places = Names(), Names(), Names()
         self.edition = 0
         self.oldest = math.inf
         self._lock = threading.Lock()
@@ -58,7 +59,7 @@ class Kept:
         if not bars:
             return
         with self._lock:
-            self._new.append(as_array(bars, self.ops, self.groups))
+            self._new.append(as_array(bars, self.ops, self.groups, self.places))
             self._count += len(bars)
             self.oldest = min(self.oldest, *(bar.start for bar in bars))
             self._collectives.update(bar.key for bar in bars)
@@ -68,10 +69,10 @@ class Kept:
     def __len__(self) -> int:
         return self._count
 
-    def since(self, count: int) -> tuple[int, NDArray[np.void], Names, Names]:
+    def since(self, count: int) -> tuple[int, NDArray[np.void], Names, Names, Names]:
         """The present edition, all its bars but the first ``count``, and its names."""
         with self._lock:
-            return self.edition, self._all()[count:], self.ops, self.groups
+            return self.edition, self._all()[count:], self.ops, self.groups, self.places
 
     @property
     def note(self) -> str:
@@ -129,6 +130,7 @@ class Kept:
         self._count = len(self._rows)
         self.oldest = float(self._rows["start"].min())
         self.ops, self.groups = self._renamed("op", self.ops), self._renamed("group", self.groups)
+        self.places = self._renamed("where", self.places)
         _, one_each = np.unique(which[keep], return_index=True)
         self._collectives = {
             (generation, self.groups[group], seq)

@@ -46,6 +46,7 @@ class _Sent(NamedTuple):
     bars: int = 0
     ops: int = 0
     groups: int = 0
+    places: int = 0
 
 
 class TimelineView(anywidget.AnyWidget):
@@ -118,8 +119,9 @@ class TimelineView(anywidget.AnyWidget):
         if self._timeline is None:
             return
         before = self._sent if not reset else _Sent()
-        edition, rows, ops, groups = self._timeline.kept.since(before.bars)
-        self._sent = _Sent(edition, before.bars + len(rows), len(ops), len(groups))
+        edition, rows, ops, groups, places = self._timeline.kept.since(before.bars)
+        told = before.bars + len(rows)
+        self._sent = _Sent(edition, told, len(ops), len(groups), len(places))
         content = {
             "reset": reset,
             "edition": edition,
@@ -127,6 +129,7 @@ class TimelineView(anywidget.AnyWidget):
             "open": len(self._open),
             "ops": ops[before.ops : self._sent.ops],
             "groups": groups[before.groups : self._sent.groups],
+            "places": places[before.places : self._sent.places],
         }
         self._tell("bars", content, rows)
 
@@ -134,11 +137,12 @@ class TimelineView(anywidget.AnyWidget):
         if self._timeline is None:
             return
         self._open = self._timeline.open
-        ops, groups = Names(), Names()
-        rows = as_array(self._open, ops, groups)
+        ops, groups, places = Names(), Names(), Names()
+        rows = as_array(self._open, ops, groups, places)
         # It also says which bars a page must have by now: the next message may be a long time off.
         content = {"edition": self._sent.edition, "settled": self._sent.bars}
-        self._tell("open", content | {"ops": list(ops), "groups": list(groups)}, rows)
+        names = {"ops": list(ops), "groups": list(groups), "places": list(places)}
+        self._tell("open", content | names, rows)
 
     def _tell(self, kind: str, content: dict[str, Any], rows: NDArray[np.void]) -> None:
         content |= {"kind": kind, "count": len(rows), "now": time.time()}

@@ -40,6 +40,16 @@ def test_pointing_at_a_bar_describes_it(page):
     expect(tip(page)).to_be_hidden()
 
 
+def test_a_bar_names_the_line_that_called_it_and_else_its_cell(page):
+    page.evaluate("model.set({ cells: [{ number: 4, label: 'train()', started: 1.7637e9 - 1 }] })")
+    show(page, LATE)
+    point_at(page, 3)
+    expect(tip(page).locator("> *").last).to_have_text("In [4] train()")
+    show(page, LATE.replace("op: 0", "op: 0, where: 1").replace("}))", "}), { reset: true })"))
+    point_at(page, 3)
+    expect(tip(page).locator("> *").last).to_have_text("train.py:6 in step")
+
+
 def test_lateness_between_hosts_is_as_exact_as_their_clocks(page):
     page.evaluate(
         "model.set({ lanes: [0, 1, 2, 3].map((rank) => ({ rank, host: rank < 2 ? 'a' : 'b' })),"

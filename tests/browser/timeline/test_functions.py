@@ -69,12 +69,13 @@ def test_bars_narrower_than_a_pixel_become_one_run_per_kind(page):
         const bars = new t.Bars();
         const n = 1000; // 0.1 px each, and then one of 10 px
         const column = (Type, value) => Type.from({ length: n + 1 }, (_, i) => value(i));
-        bars.append({ reset: true, ops: ['all_reduce'], groups: ['0'], count: n + 1 }, [
+        const names = { ops: ['all_reduce'], groups: ['0'], places: [''] };
+        bars.append({ reset: true, ...names, count: n + 1 }, [
             column(Float64Array, (i) => i), column(Float32Array, (i) => (i < n ? 0.5 : 100)),
             column(Float32Array, () => NaN), column(Int32Array, () => 0),
             column(Int32Array, () => 0), column(Int32Array, () => 0),
             column(Float64Array, () => 0), column(Int32Array, (i) => i + 1),
-            column(Int32Array, () => 1), column(Int32Array, () => 0),
+            column(Int32Array, () => 1), column(Int32Array, () => 0), column(Int32Array, () => 0),
         ]);
         const scale = t.makeScale(bars.busy, 0.1, true);
         const runs = t.visibleRuns(bars, bars.lanes.get(0), scale, 0, 500, t.makeRuns());
@@ -91,10 +92,11 @@ def test_an_open_and_a_settled_bar_of_one_collective_match_whatever_the_index_of
     peers = """(() => {
         const make = (groups, group) => {
             const bars = new t.Bars();
-            bars.append({ reset: true, ops: ['all_reduce'], groups, count: 1 }, [
+            const names = { ops: ['all_reduce'], groups, places: [''] };
+            bars.append({ reset: true, ...names, count: 1 }, [
                 Float64Array.of(5), Float32Array.of(1), Float32Array.of(0), Int32Array.of(0),
                 Int32Array.of(0), Int32Array.of(group), Float64Array.of(0), Int32Array.of(7),
-                Int32Array.of(1), Int32Array.of(0),
+                Int32Array.of(1), Int32Array.of(0), Int32Array.of(0),
             ]);
             return bars;
         };

@@ -17,7 +17,7 @@ from rankbook.timeline import Bar, Names, as_array, from_array
 SVG = "{http://www.w3.org/2000/svg}"
 LATE = [
     Bar(100.0, 2.0, 0.0, 0, "all_reduce", "0", 4096, 1, 1),
-    Bar(101.5, 0.5, 1.5, 1, "all_reduce", "0", 4096, 1, 1),
+    Bar(101.5, 0.5, 1.5, 1, "all_reduce", "0", 4096, 1, 1, where="In [4] line 2"),
     Bar(102.5, math.nan, math.nan, 0, "barrier", "0", 0, 2, 1),
 ]
 
@@ -27,8 +27,8 @@ def drawn(bars, **options):
 
 
 def test_bars_survive_the_array_in_which_they_are_kept():
-    ops, groups = Names(), Names()
-    again = from_array(as_array(LATE[:2], ops, groups), ops, groups)
+    ops, groups, places = Names(), Names(), Names()
+    again = from_array(as_array(LATE[:2], ops, groups, places), ops, groups, places)
     assert again == LATE[:2]
     assert [type(value) for value in again[0]] == [type(value) for value in LATE[0]]
 

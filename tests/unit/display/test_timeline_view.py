@@ -60,8 +60,8 @@ def state(engine, rank, host="a"):
 STATES = [state(0, 0), state(2, 1, "b"), state(1, None)]
 
 
-def bar(seq, rank=0, duration=0.5, lateness=0.25, op="all_reduce", group="0"):
-    return Bar(1000.5 + seq, duration, lateness, rank, op, group, 12, seq, 1)
+def bar(seq, rank=0, duration=0.5, lateness=0.25, op="all_reduce", group="0", where=""):
+    return Bar(1000.5 + seq, duration, lateness, rank, op, group, 12, seq, 1, where=where)
 
 
 def update(view, collected):
@@ -90,6 +90,7 @@ def test_settled_bars_are_sent_to_the_page_once(view, collected):
         "open": 0,
         "ops": ["all_reduce"],
         "groups": ["0"],
+        "places": [""],
         "count": 2,
     }
     columns = rows(buffers)
@@ -107,23 +108,24 @@ def test_settled_bars_are_sent_to_the_page_once(view, collected):
 
 
 @stands_in
-def test_names_of_operations_and_groups_are_sent_to_the_page_once(view, collected):
+def test_names_of_operations_groups_and_lines_are_sent_to_the_page_once(view, collected):
     for names in (["a", "b"], ["b"], ["c", "a"]):
-        collected.kept.add([bar(1, op=name, group=name) for name in names])
+        collected.kept.add([bar(1, op=name, group=name, where=name) for name in names])
     told = [update(view, collected)]
-    collected.kept.add([bar(1, op="d", group="a")])
+    collected.kept.add([bar(1, op="d", group="a", where="b")])
     told.append(update(view, collected))
-    found = [(content["ops"], content["groups"]) for [(content, _)] in told]
-    assert found == [(["a", "b", "c"], ["a", "b", "c"]), (["d"], [])]
+    found = [(content["ops"], content["groups"], content["places"]) for [(content, _)] in told]
+    assert found == [(["a", "b", "c"],) * 3, (["d"], [], [])]
     [(_, buffers)] = told[1]
-    assert (rows(buffers)["op"], rows(buffers)["group"]) == ([3], [0])
+    columns = rows(buffers)
+    assert (columns["op"], columns["group"], columns["where"]) == ([3], [0], [1])
     say(view.comm, {"kind": "hello"})
     assert view.take()[0][0]["ops"] == ["a", "b", "c", "d"]
 
 
 def test_the_buffers_of_bars_have_the_fields_that_the_page_reads():
     sizes = [FIELDS[name].str for name in FIELDS.names]
-    assert sizes == ["<f8", "<f4", "<f4", "<i4", "<i4", "<i4", "<f8", "<i4", "<i4", "<i4"]
+    assert sizes == ["<f8", "<f4", "<f4", "<i4", "<i4", "<i4", "<f8", *["<i4"] * 4]
 
 
 def test_open_bars_replace_those_sent_before(view, collected):
@@ -132,10 +134,11 @@ def test_open_bars_replace_those_sent_before(view, collected):
     assert (content["kind"], content["count"], rows(buffers)["seq"]) == ("open", 1, [1])
     assert (content["edition"], content["settled"]) == (0, 0)
     assert (content["ops"], content["groups"]) == (["all_reduce"], ["0"])
+    assert content["places"] == [""]
     assert update(view, collected) == []
     collected.open = []
     [(content, buffers)] = update(view, collected)
-    assert (content["kind"], content["count"], buffers) == ("open", 0, [b""] * 10)
+    assert (content["kind"], content["count"], buffers) == ("open", 0, [b""] * 11)
 
 
 @stands_in

@@ -67,7 +67,12 @@ def told(history, epochs, after=-1):
     wait_until(done, SOON)
     answer = answers[-1]
     return [
-        entry._asdict() | {"op": answer.ops[entry.op], "group": answer.groups[entry.group]}
+        entry._asdict()
+        | {
+            "op": answer.ops[entry.op],
+            "group": answer.groups[entry.group],
+            "where": answer.places[entry.where],
+        }
         for entry in answer.entries
     ]
 
@@ -80,6 +85,8 @@ def test_a_blocking_collective_has_its_times(world, history, epochs):
     assert (one["op"], one["seq"], one["done"], one["nbytes"]) == ("all_reduce", 1, True, 24)
     assert one["group"] == EntryGroup(str(dist.group.WORLD.group_name), (0,), 7, 3)
     assert not one["failed"]
+    line = test_a_blocking_collective_has_its_times.__code__.co_firstlineno + 2
+    assert one["where"].startswith(f"test_timeline_history.py:{line} in test_a_blocking")
 
 
 def test_an_asynchronous_collective_has_its_end_when_it_is_seen_to_be_done(world, history, epochs):

@@ -63,8 +63,9 @@ RECORDING = Recording(
     first=5,
     ops=("all_reduce", "barrier"),
     groups=(EntryGroup("0", (0, 1), 2, 1), EntryGroup("1", (), 2, 1)),
+    places=("", "In [4] line 2"),
     entries=(
-        Entry(7, 0, 0, 3, 1e9, 1e9 + 0.5, done=True, nbytes=400, failed=False),
+        Entry(7, 0, 0, 3, 1e9, 1e9 + 0.5, done=True, nbytes=400, failed=False, where=1),
         Entry(8, 1, 1, 1, 1e9, None, done=False, nbytes=0, failed=False),
     ),
 )
@@ -221,11 +222,17 @@ def test_an_event_of_a_flood_takes_little_more_than_its_text():
 
 
 def test_an_entry_of_a_recording_travels_as_a_row_and_is_loaded_by_name():
-    assert over_the_wire(RECORDING)["entries"][0] == [7, 0, 0, 3, 1e9, 1e9 + 0.5, True, 400, False]
+    first = over_the_wire(RECORDING)["entries"][0]
+    assert first == [7, 0, 0, 3, 1e9, 1e9 + 0.5, True, 400, False, 1]
     back = load(Recording, over_the_wire(RECORDING))
     assert [entry.seq for entry in back.entries] == [3, 1]
     assert [back.recorded(entry, ahead=2.0) for entry in back.entries] == [
-        Recorded(7, "all_reduce", "0", (0, 1), 3, 2, 1e9 - 2, 1e9 - 1.5, done=True, nbytes=400),
+        Recorded(
+            *(7, "all_reduce", "0", (0, 1), 3, 2, 1e9 - 2, 1e9 - 1.5),
+            done=True,
+            nbytes=400,
+            where="In [4] line 2",
+        ),
         Recorded(8, "barrier", "1", (), 1, 2, 1e9 - 2),
     ]
 

@@ -21,7 +21,7 @@ ACCOUNT = {0: Traffic(1, 4, 8.0, 2.0), 1: Traffic(1, 4, 2.0, 8.0)}
 
 
 def divided(bars, traffic=ACCOUNT):
-    return shares(as_array(bars, Names(), Names()), traffic, 0.0, 10.0)
+    return shares(as_array(bars, Names(), Names(), Names()), traffic, 0.0, 10.0)
 
 
 def test_a_rank_waits_until_the_last_has_called_and_then_communicates():

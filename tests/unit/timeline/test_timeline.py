@@ -339,9 +339,11 @@ def test_every_second_older_collective_is_left_out_of_too_many():
 def test_names_without_a_bar_are_left_out_of_too_many():
     kept = Kept(collectives=100)
     for number in range(5000):
-        kept.add([Bar(number, 1, 0, 0, f"op {number}", f"{number}", 1, 1, 1)])
-    _, its, ops, groups = kept.since(0)
-    assert len(ops) == len(groups) == len(its) <= 100
+        where = f"line {number}"
+        kept.add([Bar(number, 1, 0, 0, f"op {number}", f"{number}", 1, 1, 1, where=where)])
+    _, its, ops, groups, places = kept.since(0)
+    assert len(ops) == len(groups) == len(places) == len(its) <= 100
+    assert [places[i] for i in its["where"]] == [f"line {start:.0f}" for start in its["start"]]
     assert [groups[i] for i in its["group"]] == [f"{start:.0f}" for start in its["start"]]
     assert [ops[i] for i in its["op"]] == [f"op {start:.0f}" for start in its["start"]]
     assert kept.oldest == its["start"].min()

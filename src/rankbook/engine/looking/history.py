@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from rankbook.calls import Ledger
 from rankbook.engine.group.nccl import Streams
-from rankbook.models.calls import Call
+from rankbook.models.calls import Call, Place
 from rankbook.models.recorded import Entry, EntryGroup, Recording
 
 __all__ = ["Epoch", "History"]
@@ -63,6 +64,7 @@ class History:
         ranks = {epoch.generation: epoch.rank for epoch in epochs}
         ops: dict[str, int] = {}
         groups: dict[EntryGroup, int] = {}
+        places = {"": 0}
         entries = []
         for call in calls:
             if call.generation not in ranks:
@@ -82,6 +84,7 @@ class History:
                     ended is not None,
                     call.nbytes,
                     call.failed,
+                    places.setdefault(_where(call), len(places)),
                 )
             )
         return Recording(
@@ -89,8 +92,19 @@ class History:
             first=max(0, after) + dropped + 1 if calls or dropped else 0,
             ops=tuple(ops),
             groups=tuple(groups),
+            places=tuple(places),
             entries=tuple(entries),
         )
+
+
+def _where(call: Call) -> str:
+    """The line that made a call, in words."""
+    return _in_words(call.place, call.called_from) if call.place else ""
+
+
+@lru_cache(maxsize=1024)
+def _in_words(place: Place, called_from: Place | None) -> str:
+    return f"{place}, called from {called_from}" if called_from else str(place)
 
 
 def _group(call: Call, rank: int) -> EntryGroup:

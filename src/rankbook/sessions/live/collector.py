@@ -132,8 +132,8 @@ class Timeline:
 
     def all(self) -> list[Bar]:
         """All bars, those in flight up to now; by the order in which they were called."""
-        _, rows, ops, groups = self.kept.since(0)
-        settled, now = from_array(rows, ops, groups), time.time()
+        _, rows, *names = self.kept.since(0)
+        settled, now = from_array(rows, *names), time.time()
         under_way = [
             bar._replace(duration=now - bar.start) if math.isnan(bar.duration) else bar
             for bar in self.open

@@ -8,7 +8,7 @@ const BAR = {
   // the fields of a bar, in the order of the kernel's buffers
   start: Float64Array, length: Float32Array, late: Float32Array, rank: Int32Array, op: Int32Array,
   group: Int32Array, bytes: Float64Array, seq: Int32Array, generation: Int32Array,
-  failed: Int32Array,
+  failed: Int32Array, where: Int32Array,
 };
 const LINKS = { of: Int32Array, next: Int32Array }; // its collective; the bar before in that
 const COLLECTIVE = {
@@ -36,11 +36,11 @@ export class Bars extends Table {
     this.numbered = new Map(); // collectives: by scope, then by number
     this.busy = { starts: [], ends: [] };
     this.newest = -Infinity;
-    this.setNames([], []);
+    this.setNames([], [], []);
   }
 
-  setNames(ops, groups) {
-    Object.assign(this, { ops, groups, families: ops.map(familyOf) });
+  setNames(ops, groups, lines) {
+    Object.assign(this, { ops, groups, lines, families: ops.map(familyOf) });
   }
 
   /** Take the hosts of ranks, and the clocks of hosts that were compared with the kernel's. */
@@ -57,9 +57,10 @@ export class Bars extends Table {
     for (let bar = 0; bar < this.n; bar++) this.doubt(this.of[bar], this.rank[bar]);
   }
 
-  append({ reset, ops, groups, count }, buffers) {
+  append({ reset, ops, groups, places, count }, buffers) {
     if (reset) this.clear();
-    this.setNames([...this.ops, ...ops], [...this.groups, ...groups]);
+    this.setNames(
+      [...this.ops, ...ops], [...this.groups, ...groups], [...this.lines, ...places]);
     this.reserve(this.n + count);
     Object.entries(BAR).forEach(([name, Type], i) => {
       const { buffer, byteOffset = 0, byteLength } = buffers[i];

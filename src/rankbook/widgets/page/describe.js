@@ -35,7 +35,9 @@ export function describe(bars, bar, { hosts, cells, now }, isOpen) {
     lines.push(`called so far by ${ranges(bars.peers(bars, bar).map((peer) => bars.rank[peer]))}`);
   }
   const cell = cells.findLast((each) => each.started <= start && !(each.ended < start));
-  if (cell) lines.push(`${cellName(cell.number)} ${cell.label}`);
+  const line = bars.lines[bars.where[bar]];
+  if (line) lines.push(line);
+  else if (cell) lines.push(`${cellName(cell.number)} ${cell.label}`);
   return lines;
 }
 
