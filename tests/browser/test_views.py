@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import nbformat
 import pytest
@@ -154,6 +155,22 @@ def test_an_untrusted_saved_notebook_shows_the_table(notebook, browser, tmp_path
         expect(table.locator("caption")).to_contain_text("gloo · 2 ranks · generation ")
         expect(table.locator("tbody tr")).to_have_count(2)
         expect(table).to_contain_text("● idle")
+
+
+def test_a_notebook_that_is_opened_again_shows_the_table_and_no_error(notebook, browser, tmp_path):
+    """JupyterLab puts an error in the place of a widget that no kernel has."""
+    screenshot.command(notebook.page, "docmanager:save")
+    path = notebook.run("import os; print(os.getcwd())").strip() + "/notebook.ipynb"
+    copy = tmp_path / "notebook.ipynb"
+    shutil.copy(path, copy)
+    theirs = "widget model not found"
+    with screenshot.lab(copy) as url, watched(browser, theirs) as page:
+        page.goto(url)
+        screenshot.prepare(page, "light")
+        expect(page.locator(".jp-OutputArea table").last).to_be_visible()
+        error = page.get_by_text("Error displaying widget")
+        expect(error.last).to_be_attached()
+        expect(error.filter(visible=True)).to_have_count(0)
 
 
 def test_the_timeline_follows_the_theme(notebook):
