@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+
+import psutil
+from processes import wait_until
 
 from rankbook.engine.cells.left import Left
 
@@ -19,6 +23,17 @@ def test_a_process_that_has_ended_does_not_count_though_nobody_has_waited_for_it
         process.stdin.close()
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         assert str(before.since()) == ""
+
+
+def test_what_a_process_of_before_starts_does_not_count():
+    code = "import subprocess; subprocess.run(['sleep', '60'], input=b'')"
+    with subprocess.Popen([sys.executable, "-c", code], start_new_session=True) as process:
+        before = Left(processes={psutil.Process(process.pid)})
+        try:
+            wait_until(lambda: psutil.Process(process.pid).children())
+            assert str(before.since()) == ""
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def test_threads_are_waited_for_that_python_waits_for():

@@ -52,6 +52,14 @@ def started() -> set[psutil.Process]:
         return set()
 
 
+def _is_below(process: psutil.Process, known: set[psutil.Process]) -> bool:
+    """Whether one of the known has started it; True where it has ended."""
+    try:
+        return not known.isdisjoint(process.parents())
+    except psutil.Error:
+        return True
+
+
 def serves(port: int) -> bool:
     """Whether one of these processes listens at a port."""
     for one in started():
@@ -89,7 +97,10 @@ class Left:
 
     def since(self) -> Left:
         """What was started since, and still runs."""
-        return Left(_threads() - self.threads, started() - self.processes)
+        processes = started() - self.processes
+        # What an earlier script has left may start processes all the time.
+        new = {one for one in processes if not _is_below(one, self.processes)}
+        return Left(_threads() - self.threads, new)
 
     def wait(self) -> None:
         """Wait for threads that were started since, as Python does before it ends, within bounds.
