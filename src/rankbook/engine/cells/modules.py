@@ -51,10 +51,11 @@ def own(folder: str) -> dict[str, ModuleType]:
     tops, others = set(), set()
     for name, module in modules.items():
         places = _places(module)
-        if any(os.path.dirname(place) == folder for place in places):  # noqa: PTH120
+        if folder in map(_folder, places):
             tops.add(_top(name))
         elif places and "." not in name and not any(map(_is_installed, places)):
             others.add(name)
+    others -= _KEPT
     if others:
         others -= {
             _top(name)
@@ -65,6 +66,11 @@ def own(folder: str) -> dict[str, ModuleType]:
     return {name: module for name, module in modules.items() if _top(name) in tops}
 
 
+# A rank has thousands of modules, and each script asks for the places of all of them.
+_folder = functools.lru_cache(maxsize=1 << 16)(os.path.dirname)
+
+
+@functools.lru_cache(maxsize=1 << 16)
 def _is_installed(place: str) -> bool:
     # Clusters have folders of packages in PYTHONPATH, which are called so wherever they lie.
     if any(part in place for part in ("/site-packages/", "/dist-packages/")):
@@ -91,7 +97,10 @@ def _can_be_imported_once(module: ModuleType) -> bool:
 
 def _places(module: ModuleType) -> list[str]:
     names: Any = getattr(module, "__dict__", {})  # some torch modules answer to every name
-    places = [*names.get("__path__", ())] or [names.get("__file__")]
+    if "__path__" not in names:  # most of them
+        place = names.get("__file__")
+        return [_absolute(place)] if isinstance(place, str) else []
+    places = [*names["__path__"]] or [names.get("__file__")]
     return [_absolute(each) for each in places if isinstance(each, str)]
 
 
