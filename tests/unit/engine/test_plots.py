@@ -42,6 +42,15 @@ def test_figures_and_settings_of_cells_are_as_before():
         assert plt.figure().canvas.__class__.__module__ == "matplotlib.backends.backend_agg"
 
 
+def test_each_run_registers_its_colors_under_the_same_name():
+    mine = mpl.colors.ListedColormap(["r", "b"], name="mine")
+    for _ in range(2):
+        with plots.put_back():
+            mpl.colormaps.register(mine)
+            assert plt.get_cmap("mine") == mine
+    assert "mine" not in mpl.colormaps
+
+
 def test_figures_that_the_notebook_shows_at_the_end_of_the_cell_stay():
     with plots.put_back():
         plt.figure(5)

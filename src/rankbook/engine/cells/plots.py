@@ -20,7 +20,7 @@ _INLINE = "inline"
 @contextmanager
 def put_back() -> Iterator[None]:
     """Restore Matplotlib's figures and settings at the end of the block, where it is loaded."""
-    figures, settings = _figures(), _settings()
+    figures, settings, maps = _figures(), _settings(), {*_colormaps()}
     before = dict(figures or {})
     changed = dict(settings) if settings is not None else None
     if figures:
@@ -38,6 +38,9 @@ def put_back() -> Iterator[None]:
             dict.update(settings, former)
         if figures is not None:
             figures.update(before)
+        for name in {*_colormaps()} - maps if maps else ():
+            with suppress(Exception):
+                _colormaps().unregister(name)  # a name is registered once
 
 
 def _use(backend: Any) -> None:
@@ -53,6 +56,10 @@ def _figures() -> Any:
     helpers: Any = sys.modules.get("matplotlib._pylab_helpers")
     loaded = helpers is not None and "matplotlib.pyplot" in sys.modules
     return helpers.Gcf.figs if loaded else None
+
+
+def _colormaps() -> Any:
+    return getattr(sys.modules.get("matplotlib"), "colormaps", ())
 
 
 def _settings() -> Any:
