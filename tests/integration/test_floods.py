@@ -48,6 +48,21 @@ def test_what_prints_for_ever_between_cells_is_bounded_and_can_be_stopped(two, w
     assert_quiet(two)
 
 
+def test_a_thread_of_a_script_that_writes_past_python_for_ever_can_be_interrupted(two, tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import os, threading\n"
+        "def flood():\n    while True: os.write(1, b'and on and on\\n')\n"
+        "threading.Thread(target=flood, daemon=True).start()"
+    )
+    for _ in range(2):
+        result = two.run_script(str(script), timeout=2)
+        assert all("and on" in its.stdout for its in result.values())
+    script.write_text("print('here')")
+    assert two.run_script(str(script), timeout=30).ok  # it ends the thread
+    assert_quiet(two)
+
+
 def assert_quiet(session):
     """After at most one more cell, nothing is printed any more, and the group works."""
     session.run("pass", timeout=30).raise_for_error()

@@ -26,6 +26,15 @@ def test_all_that_was_appended_is_passed_on_in_pieces(log):
     assert not tail.show_piece(shown.append)
 
 
+def test_it_stops_between_two_pieces_where_it_is_told_to(log):
+    tail, shown = Tail(str(log), piece=4), []
+    log.write_text("one two three")
+    tail.show(shown.append, lambda: len(shown) == 2)
+    assert "".join(shown) == "one two "
+    tail.show(shown.append)
+    assert "".join(shown) == "one two three"
+
+
 def test_the_last_whole_lines_are_left_where_the_rest_is_passed_over(log):
     tail, shown = Tail(str(log)), []
     log.write_text("first\nsecond\nthird\n")

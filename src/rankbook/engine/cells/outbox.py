@@ -120,6 +120,11 @@ class Outbox:
         with self._ahead_of_writers():
             return self._has_room()
 
+    @property
+    def is_hurried(self) -> bool:
+        """Whether the main thread is to end its cell."""
+        return self._hurries
+
     def hurry(self) -> None:
         """Have the main thread wait no longer, within bounds: it is to end its cell."""
         with self._ahead_of_writers():

@@ -161,9 +161,15 @@ class Runner:
 
     def _show_rest(self, outbox: Outbox) -> None:
         """Send what the cell has written past Python; of an interrupted one the end."""
-        if self.failures.freed and (lost := self._tail.skip()):
-            outbox.write("stdout", lost_before(lost))
-        self._tail.show(lambda text: outbox.write("stdout", text))
+
+        def is_interrupted() -> bool:  # meanwhile, too: a thread may write faster than is read
+            return bool(self.failures.freed) or outbox.is_hurried
+
+        self._tail.show(lambda text: outbox.write("stdout", text), is_interrupted)
+        if is_interrupted():
+            if lost := self._tail.skip():
+                outbox.write("stdout", lost_before(lost))
+            self._tail.show(lambda text: outbox.write("stdout", text))
 
     def _run_script(self, wanted: Script, cell: Run) -> script.Ended:
         def show(error: BaseException, code: int) -> None:

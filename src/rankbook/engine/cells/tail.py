@@ -55,11 +55,18 @@ class Tail:
         self._piece = piece
         self._tell()
 
-    def show(self, write: Callable[[str], object]) -> None:
-        """Pass on what was appended since the last call, and before this one."""
+    def show(
+        self, write: Callable[[str], object], is_to_stop: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Pass on what was appended since the last call, and before this one.
+
+        Args:
+            write: Takes the text.
+            is_to_stop: Asked before each piece.
+        """
         with self._reading(-1) as is_free:
             size = self._size()
-            while is_free and self._show_piece(write, size):
+            while is_free and not is_to_stop() and self._show_piece(write, size):
                 pass
 
     @property
