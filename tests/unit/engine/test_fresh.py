@@ -7,6 +7,7 @@ import faulthandler
 import os
 import random
 import signal
+import sys
 import time
 
 import numpy as np
@@ -68,6 +69,22 @@ def test_the_time_zone_is_that_of_before(tmp_path):
 
     assert in_a_script(act, tmp_path) != before
     assert time.tzname == before
+
+
+def test_what_a_script_puts_in_place_of_the_environment_and_the_path_goes_with_it(tmp_path):
+    environ, path, before = os.environ, sys.path, dict(os.environ)
+
+    def act():
+        os.environ.pop("PATH")
+        os.environ = {**os.environ, "MINE": "1"}  # noqa: B003 - as scripts do
+        sys.path = [*sys.path, "/nowhere"]
+
+    for _ in range(2):
+        in_a_script(act, tmp_path)
+        assert os.environ is environ
+        assert dict(environ) == before
+        assert sys.path is path
+        assert "/nowhere" not in path
 
 
 def test_random_numbers_are_new_ones_in_each_script_and_go_on_after_it(tmp_path):

@@ -105,11 +105,13 @@ def at_exit(folder: str) -> Iterator[None]:
 
 @contextmanager
 def _environment(more: dict[str, str]) -> Iterator[None]:
-    before = dict(os.environ)
-    os.environ.update(more)
+    environ = os.environ
+    before = dict(environ)
+    environ.update(more)
     try:
         yield
     finally:
+        os.environ = environ  # noqa: B003 - scripts put a dict there; children inherit this one
         for name in os.environ.keys() - before.keys():
             del os.environ[name]
         # Only the differences: children may inherit other values than os.environ shows.
@@ -139,7 +141,7 @@ def _interpreter(argv: list[str], path: list[str]) -> Iterator[None]:
     hooks = ("excepthook", "unraisablehook", "displayhook", "breakpointhook")
     names = ("argv", "stdin", "stdout", "stderr", *hooks)
     before = {name: getattr(sys, name) for name in names}
-    before_path, recursion = sys.path[:], sys.getrecursionlimit()
+    places, before_path, recursion = sys.path, sys.path[:], sys.getrecursionlimit()
     sys.argv, sys.excepthook, sys.displayhook = argv, sys.__excepthook__, sys.__displayhook__
     # In a rank, '' or the folder of the notebook is first, where Python has the script's.
     sys.path[:] = [*path, *(each for each in sys.path if each)]
@@ -148,7 +150,8 @@ def _interpreter(argv: list[str], path: list[str]) -> Iterator[None]:
     finally:
         for name, value in before.items():
             setattr(sys, name, value)
-        sys.path[:] = before_path
+        sys.path = places  # it may be another list
+        places[:] = before_path
         sys.setrecursionlimit(recursion)
 
 
