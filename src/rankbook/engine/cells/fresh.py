@@ -70,7 +70,8 @@ def fresh(
             operators.defined_again(beside),
             warnings.catch_warnings(),
             entered.left_again(),  # before anything of torch's is put back
-            patches.put_back(beside),  # first of all: what follows calls libraries
+            patches.put_back(beside),  # before all of that: it calls libraries
+            _timers(),  # first of all: the rest takes a moment
         ):
             stack.enter_context(part)
         yield
@@ -183,10 +184,6 @@ def _signals() -> Iterator[None]:
     try:
         yield
     finally:
-        # Their signals would end the rank later.
-        for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
-            signal.setitimer(timer, 0)
-        faulthandler.cancel_dump_traceback_later()
         for number in numbers:
             with suppress(RuntimeError):  # it is of those that faulthandler has enabled
                 faulthandler.unregister(number)
@@ -194,6 +191,17 @@ def _signals() -> Iterator[None]:
             if handler is not None and signal.getsignal(number) is not handler:
                 signal.signal(number, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+@contextmanager
+def _timers() -> Iterator[None]:
+    """End the timers of the script with it: they would end the rank later."""
+    try:
+        yield
+    finally:
+        for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
+            signal.setitimer(timer, 0)
+        faulthandler.cancel_dump_traceback_later()
 
 
 @contextmanager
