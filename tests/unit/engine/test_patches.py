@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gc
 import json
+import os
 import subprocess
 import sys
 import types
@@ -62,6 +63,10 @@ def run(code):
             "import torch\ntorch.nn.Module.__call__ = property(lambda self: 1)",
             lambda: torch.nn.Module.__call__,
         ),
+        (
+            "from unittest import mock\nmock.patch('os.getcwd').start()",
+            lambda: os.getcwd,
+        ),
     ],
     ids=[
         "a method",
@@ -71,6 +76,7 @@ def run(code):
         "a class",
         "an inherited method",
         "a property",
+        "a mock",
     ],
 )
 def test_what_a_script_has_replaced_is_there_again(code, value):
@@ -131,6 +137,8 @@ def test_finders_and_callbacks_of_a_script_go_and_others_stay(monkeypatch):
     )
     assert sys.meta_path == finders
     assert gc.callbacks == called
+    run("import sys\nclass Finder:\n    pass\nsys.meta_path = [Finder, *sys.meta_path]")
+    assert sys.meta_path == finders
     assert "rankbook_forbidden" not in sys.modules
     monkeypatch.setattr(sys, "path_hooks", sys.path_hooks)
     with patches.put_back("/nowhere"):

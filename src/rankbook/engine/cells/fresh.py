@@ -26,7 +26,17 @@ from typing import Any
 
 import torch
 
-from rankbook.engine.cells import entered, logs, modules, once, operators, patches, plots, settings
+from rankbook.engine.cells import (
+    entered,
+    logs,
+    modules,
+    once,
+    operators,
+    patches,
+    plots,
+    registries,
+    settings,
+)
 
 __all__ = ["at_exit", "fresh"]
 
@@ -48,6 +58,7 @@ def fresh(
         beside: The script's folder: its modules, and other own ones, are imported again, here and
             afterwards.
     """
+    registries.forget()
     with ExitStack() as stack:
         for part in (
             settings.limits(),
