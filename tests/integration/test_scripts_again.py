@@ -221,3 +221,59 @@ def test_an_exit_handler_that_fails_is_shown_as_by_python(two, tmp_path):
         assert first.startswith("Exception ignored in atexit callback: <function fail")
         assert lines[0].endswith('train.py", line 3, in fail')
         assert last == "KeyError: 'key'"
+
+
+TRACKER = """
+import atexit, sys
+class Tracker:
+    said = "finished"
+    def __init__(self):
+        self.before, sys.excepthook = sys.excepthook, self.hook
+        atexit.register(lambda: print(self.said))
+    def hook(self, *raised):
+        self.said = "failed"
+        self.before(*raised)
+tracker = Tracker()
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [("1 / 0", "failed"), ("sys.exit(3)", "finished"), ("", "finished")],
+    ids=["an exception", "an exit", "the end"],
+)
+def test_exit_handlers_know_from_the_hook_of_the_script_whether_it_failed(two, tmp_path, end, said):
+    script = tmp_path / "train.py"
+    script.write_text(TRACKER + end)
+    for _ in range(2):
+        result = two.run_script(str(script), timeout=SOON)
+        assert {its.stdout for its in result.values()} == {f"{said}\n"}
+        errors = {its.error and its.error.ename for its in result.values()}
+        assert errors == {{"1 / 0": "ZeroDivisionError", "sys.exit(3)": "SystemExit"}.get(end)}
+
+
+def test_what_a_script_registers_in_libraries_it_registers_again(two, tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import torch\nfrom torch._dynamo import register_backend\n"
+        "@register_backend\ndef mine(graph, inputs):\n    return graph.forward\n"
+        "print(torch.compile(lambda x: x + 1, backend='mine')(torch.tensor(1)).item())"
+    )
+    for _ in range(3):
+        result = two.run_script(str(script), timeout=60)
+        result.raise_for_error()
+        assert {its.stdout for its in result.values()} == {"2\n"}
+    two.run("import os, sys").raise_for_error()
+
+
+def test_a_script_may_put_a_dictionary_in_place_of_the_environment(two, tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import os\nos.environ = {**os.environ, 'MINE': '1'}\nprint('MINE' in os.environ)"
+    )
+    for _ in range(2):
+        result = two.run_script(str(script))
+        result.raise_for_error()
+        assert {its.stdout for its in result.values()} == {"True\n"}
+    values = two.run("import os; ('MINE' in os.environ, type(os.environ).__name__)")
+    assert {its.result_repr for its in values.values()} == {"(False, '_Environ')"}

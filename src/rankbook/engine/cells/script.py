@@ -43,6 +43,8 @@ _MAIN = "__main__"
 _NO_FILE = 2
 """What Python ends with where it cannot open a script."""
 
+_Show = Callable[[BaseException, int], object]
+
 former = Former()
 """What the last script has left."""
 
@@ -62,7 +64,7 @@ def execute(
     script: Script,
     group: Group,
     namespace: dict[str, Any],
-    show: Callable[[BaseException, int], object],
+    show: _Show,
 ) -> Ended:
     """Run a script; on the main thread.
 
@@ -85,10 +87,8 @@ def execute(
         stack.enter_context(fresh(dict(script.variables), argv, [entry], script.folder, entry))
         stack.enter_context(_main(module))
         workers = Workers()
-        error = _run(module, script, entry, before)
+        error = _run(module, script, entry, before, show)
         code = exit_code(error)
-        if error is not None and code:
-            show(error, code)
         try:
             workers.end()
         except KeyboardInterrupt as interrupt:
@@ -149,21 +149,30 @@ def below_torch(hook: Callable[..., object]) -> Callable[..., object]:
 
 
 def _run(
-    module: types.ModuleType, script: Script, entry: str, before: Left
+    module: types.ModuleType, script: Script, entry: str, before: Left, show: _Show
 ) -> BaseException | None:
-    """Run it; return the exception that has ended it."""
+    """Run it, and show the exception that has ended it; return that."""
     pid, error = os.getpid(), None
+
+    def end(raised: BaseException) -> None:
+        nonlocal error
+        is_shown, error = raised is error, raised.with_traceback(_of_script(raised.__traceback__))
+        if not is_shown and os.getpid() == pid and (code := exit_code(error)):
+            show(error, code)
+
     try:
         code = _module(module, script.path) if script.is_module else _file(module, script.path)
         with at_exit(entry):
             try:
                 exec(code, vars(module))  # noqa: S102 - what a person wants run
-            except SystemExit:
-                before.wait()
+            except BaseException as raised:
+                end(raised)  # as in Python: exit handlers know it from the script's hook
+                if isinstance(raised, SystemExit):
+                    before.wait()
                 raise
             before.wait()
     except BaseException as raised:  # noqa: BLE001 - whatever ends it is told
-        error = raised.with_traceback(_of_script(raised.__traceback__))
+        end(raised)
     if os.getpid() != pid:
         children.end(error)
     return error
