@@ -277,3 +277,19 @@ def test_a_script_may_put_a_dictionary_in_place_of_the_environment(two, tmp_path
         assert {its.stdout for its in result.values()} == {"True\n"}
     values = two.run("import os; ('MINE' in os.environ, type(os.environ).__name__)")
     assert {its.result_repr for its in values.values()} == {"(False, '_Environ')"}
+
+
+def test_a_script_that_failed_with_rpc_begins_it_again(two, tmp_path):
+    script = tmp_path / "train.py"
+    rpc = (
+        "import torch, torch.distributed.rpc as rpc, os\nrank = int(os.environ['RANK'])\n"
+        "rpc.init_rpc(f'w{rank}', rank=rank, world_size=2)\n"
+        "print(rpc.rpc_sync(f'w{1 - rank}', torch.add, args=(torch.tensor(1), 2)).item())\n"
+    )
+    for end in ("1 / 0", "1 / 0", "rpc.shutdown()"):
+        script.write_text(rpc + end)
+        result = two.run_script(str(script), timeout=SOON)
+        # torch's own lines about the end of the last one may come first
+        assert {its.stdout.splitlines()[-1] for its in result.values()} == {"3"}
+    assert result.ok
+    two.run("dist.all_reduce(torch.ones(1))").raise_for_error()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import socketserver
+import sys
 from contextlib import suppress
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch.distributed.distributed_c10d import Store
 
 from rankbook.engine.cells.left import Left
 
-__all__ = ["Former"]
+__all__ = ["Former", "calls"]
 
 _KINDS = (socket.socket, socketserver.BaseServer, Store)
 """What can listen on a port. A store does for as long as anything refers to it."""
@@ -28,18 +29,21 @@ class Former:
         self._left = Left(set(), set())
         self._names = dict[str, Any]()
         self._listen: list[str] = []
+        self._calls = False
 
-    def keep(self, names: dict[str, Any], left: Left) -> None:
+    def keep(self, names: dict[str, Any], left: Left, *, calls: bool = False) -> None:
         """Remember what a script has left.
 
         Args:
             names: Its names, with their values.
             left: Its threads and processes.
+            calls: Whether it has begun RPC, and has not shut it down: it failed, say.
         """
         # Not isinstance: it asks objects for their class, and some import things then.
         self._listen = [name for name, one in names.items() if issubclass(type(one), _KINDS)]
         self._names = names if self._listen else {}
         self._left = left
+        self._calls = calls
 
     def end(self, namespace: dict[str, Any]) -> None:
         """End its threads and servers; processes go on, as under a launcher.
@@ -48,9 +52,24 @@ class Former:
             namespace: Where its names are.
         """
         self._left.end_threads()
+        if self._calls and calls():
+            with suppress(Exception):  # of objects that other ranks refer to
+                _rpc().shutdown(graceful=False)
         for name in self._listen:
             _remove(name, self._names, namespace)
         self.keep({}, Left(set(), set()))
+
+
+def calls() -> bool:
+    """Whether RPC has begun in this process."""
+    try:
+        return _rpc().get_worker_info() is not None
+    except (AttributeError, RuntimeError):  # it was not imported, or has not begun
+        return False
+
+
+def _rpc() -> Any:
+    return sys.modules.get("torch.distributed.rpc")
 
 
 def _remove(name: str, names: dict[str, Any], namespace: dict[str, Any]) -> None:
