@@ -99,17 +99,21 @@ def survey(looks: Mapping[int, Look]) -> dict[int, Wait]:
 
 
 def _strangers(call: Collective, looks: Mapping[int, Look]) -> frozenset[int]:
-    makes = call.makes or _meets_first(call)
+    makes = call.makes or _is_first(call)
     return frozenset(call.ranks) - looks.keys() if makes else frozenset()
 
 
+def _is_first(call: Collective) -> bool:
+    """Whether it is the meeting before a default group is made."""
+    return family(call.op) == "init_process_group" and not call.makes
+
+
 def _meets_first(call: Collective) -> bool:
-    """Whether it is the meeting before a default group is made: how many meet is known, not who.
+    """Whether it is that meeting, and how many meet is known, not who.
 
     Of a script it is known who.
     """
-    is_first = family(call.op) == "init_process_group" and not call.makes
-    return is_first and not call.group.startswith(SCRIPTS)
+    return _is_first(call) and not call.group.startswith(SCRIPTS)
 
 
 def _is_left_out(rank: int, call: Collective, looks: Mapping[int, Look]) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from looks import OVER, judged, makes, waits
 
 from rankbook.models import Collective
+from rankbook.models.calls import SCRIPTS
 
 
 def test_ranks_that_wait_for_ranks_that_do_not_exist_are_told_so():
@@ -17,8 +19,10 @@ def test_ranks_that_wait_for_ranks_that_do_not_exist_are_told_so():
     assert found.hint.startswith("world_size must be 2, the number of ranks, unless")
 
 
-def test_who_meets_for_more_ranks_than_there_are_is_freed():
-    meets = waits(Collective("init_process_group", ranks=(0, 1, 2), since=1.0), "line 2: f()")
+@pytest.mark.parametrize("group", ["", SCRIPTS], ids=["a cell", "a script"])
+def test_who_meets_for_more_ranks_than_there_are_is_freed(group):
+    call = Collective("init_process_group", group, ranks=(0, 1, 2), since=1.0)
+    meets = waits(call, "line 2: f()")
     found = judged([meets, meets])
     assert (found.kind, found.ranks, found.proven) == ("mismatch", (0, 1), True)
     assert found.summary == (
