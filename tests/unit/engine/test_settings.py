@@ -175,3 +175,21 @@ def test_options_of_pandas_are_as_before(monkeypatch):
         options["display"]["max_rows"] = 7
     assert options == {"display": {"max_rows": 60, "html": {"border": 1}}, "mode": 1}
     assert sorted(asked) == ["display.html.border", "display.max_rows"]
+
+
+def test_options_of_pandas_are_as_at_its_import_where_the_script_has_imported_it(monkeypatch):
+    options, said = {"display": {"max_rows": 60}}, []
+
+    def reset_option(pattern):
+        options["display"]["max_rows"] = 60
+        said.append(pattern)
+
+    pandas = SimpleNamespace(options=SimpleNamespace(d=options), reset_option=reset_option)
+    monkeypatch.delitem(sys.modules, "pandas", raising=False)
+    with settings.put_back():
+        monkeypatch.setitem(sys.modules, "pandas", pandas)
+        options["display"]["max_rows"] = 5
+    assert options["display"]["max_rows"] == 60
+    with settings.put_back():
+        pass
+    assert said == ["all"]

@@ -11,6 +11,7 @@ import socket
 import sys
 import threading
 import tracemalloc
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -60,7 +61,9 @@ def _end_tools(before: list[str | None]) -> None:
 
 
 def _pandas() -> dict[str, Any]:
-    return dict(_leaves(sys.modules["pandas"].options.d))
+    """The options of pandas; none where it is not loaded."""
+    options: Any = getattr(sys.modules.get("pandas"), "options", None)
+    return dict(_leaves(options.d)) if options is not None else {}
 
 
 def _leaves(options: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
@@ -72,6 +75,11 @@ def _leaves(options: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any
 
 
 def _set_pandas(options: dict[str, Any]) -> None:
+    if not options:  # the script has loaded it
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of options with old names
+            sys.modules["pandas"].reset_option("all")
+        return
     present = _pandas()
     for name, value in options.items():
         if present.get(name) != value:
