@@ -51,3 +51,17 @@ def test_threads_are_waited_for_that_python_waits_for():
     assert time.monotonic() - began < 1.5
     told.set()
     pool.shutdown()
+
+
+def test_a_pool_without_work_ends_with_its_executor_and_logs_nothing(caplog):
+    before, pool = Left(), ThreadPoolExecutor(1)
+    pool.submit(abs, -1).result()
+    left = before.since()
+    (thread,) = left.threads
+    before.wait()  # until it has no work
+    left.end_threads()
+    assert thread.is_alive()
+    del pool
+    thread.join(5)
+    assert not thread.is_alive()
+    assert not caplog.records

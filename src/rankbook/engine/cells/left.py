@@ -145,9 +145,13 @@ class Left:
     def end_threads(self, patience: float = _SOON) -> None:
         """End the threads, and wait for that.
 
+        Those of a pool that have no work end with their pool: from an exception they would awake
+        only then, and log it.
+
         Args:
             patience: Seconds at most.
         """
+        self.threads = {one for one in self.threads if not _has_no_work(one)}
         for thread in self.threads:
             _raise_in(thread, SystemExit)
         self._join(patience)
