@@ -144,3 +144,37 @@ def test_finders_and_callbacks_of_a_script_go_and_others_stay(monkeypatch):
     with patches.put_back("/nowhere"):
         sys.path_hooks.append(other)  # of a library
     assert sys.path_hooks.pop() is other
+
+
+LATE = """
+def load():
+    return []
+
+class Model:
+    def forward(self):
+        return []
+"""
+
+WRAPS = """
+import library_that_comes_late as late
+before, forward = late.load, late.Model.forward
+def mine():
+    return ["mine", *before()]
+def wrapped(former):
+    return lambda self: ["mine", *former(self)]
+late.load, late.Model.forward = mine, wrapped(forward)
+assert late.load() == late.Model().forward() == ["mine"]
+"""
+
+
+def test_what_a_script_wraps_in_a_library_that_it_imports_itself_is_wrapped_once(monkeypatch):
+    late = types.ModuleType("library_that_comes_late")
+    exec(LATE, vars(late))  # noqa: S102 - code of this test
+    module = types.ModuleType("__main__")
+    with patches.put_back("/nowhere"):
+        monkeypatch.setitem(sys.modules, late.__name__, late)
+        exec(WRAPS, vars(module))  # noqa: S102
+    assert late.load() == late.Model().forward() == []
+    for _ in range(2):
+        run(WRAPS)
+        assert late.load() == late.Model().forward() == []

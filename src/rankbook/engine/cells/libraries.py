@@ -65,8 +65,10 @@ class Owner:
         home = present.get("__name__" if is_module else "__module__")
         is_ours = isinstance(home, str) and home.partition(".")[0] == _OURS
         tables = [] if is_ours else _tables(values, with_objects=is_module)
+        if not tables:  # as in most
+            return cls(it, present, values, names, (), ())
         dicts, lists = ([one for one in tables if issubclass(type(one), each)] for each in _TABLES)
-        return cls(it, present, values, names, dicts or (), lists or ())
+        return cls(it, present, values, names, dicts, lists)
 
     def restore(self, is_own: Callable[[Any, Any], bool]) -> None:
         """Put back what a script has replaced.
@@ -89,6 +91,26 @@ class Owner:
                 if name not in self.names and is_own(present[name], None):
                     with suppress(Exception):
                         delattr(self.it, name)
+
+    def find_back(self, is_own: Callable[[Any, Any], bool]) -> None:
+        """Put back what a script has wrapped that has imported it: the wrapper has the original.
+
+        Args:
+            is_own: Whether the script has made a value.
+        """
+        home, above = self.present.get("__name__"), ""
+        if type(self.it) is not ModuleType:
+            home = self.present.get("__module__")
+            above = f"{vars(type)['__qualname__'].__get__(self.it)}."
+        for name, value in self.names.items():
+            if type(value) is not FunctionType or not is_own(value, None):
+                continue
+            for one in (*value.__globals__.values(), *map(_content, value.__closure__ or ())):
+                is_former = type(one) is FunctionType and one.__module__ == home
+                if is_former and one.__qualname__ == f"{above}{name}" and not is_own(one, None):
+                    with suppress(Exception):  # a class may refuse
+                        setattr(self.it, name, one)
+                    break
 
     def added(self) -> dict[str, str]:
         """The texts that are new in it, by name."""
@@ -181,17 +203,24 @@ def _tables(values: list[Any], *, with_objects: bool) -> list[Any]:
     found = list[Any]()
     for value in values:
         kind = type(value)
-        if kind in _WITHOUT_TABLES:
+        if kind in _WITHOUT_TABLES or issubclass(kind, type):
             continue
         if issubclass(kind, _TABLES):
             found.append(value)
-        if with_objects and kind not in _TABLES and not issubclass(kind, (type, ModuleType)):
+        if with_objects and kind not in _TABLES and not issubclass(kind, ModuleType):
             attributes: Any = None
             with suppress(Exception):  # not every object has a dictionary
                 attributes = object.__getattribute__(value, "__dict__")
             if type(attributes) is dict:
                 found += _tables([*attributes.values()], with_objects=False)
     return found
+
+
+def _content(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # it is empty
+        return None
 
 
 def _is_class(value: Any) -> bool:

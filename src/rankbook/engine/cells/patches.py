@@ -50,9 +50,12 @@ def put_back(folder: str) -> Iterator[None]:
     finally:
         own = {*_OWN, *modules.own(folder)}
         is_own = functools.partial(libraries.is_own, own)
-        registries.remember(own)
+        new = libraries.take_note_of_new(own)
+        registries.remember(own, new)
         for owner in libraries.known.values():
             owner.restore(is_own)
+        for owner in new:
+            owner.find_back(is_own)
         for each, known, place in hooks:
             present = getattr(*place)
             each[:] = [one for one in present if id(one) in known or not is_own(one, None)]

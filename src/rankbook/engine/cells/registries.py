@@ -36,11 +36,12 @@ class Registries:
         self._owners = [owner for owner in every if owner.dicts or owner.lists]
         self._before = self._sizes()
 
-    def remember(self, own: set[str]) -> None:
+    def remember(self, own: set[str], new: list[libraries.Owner]) -> None:
         """Remember what a script has registered since.
 
         Args:
             own: The names of its modules.
+            new: What it has imported, which had nothing of it before.
         """
         cells = vars(sys.modules["__main__"])
 
@@ -52,8 +53,7 @@ class Registries:
             for owner in self._owners:
                 before = [next(numbers) for _ in chain(owner.dicts, owner.lists)]
                 _left.extend(_registered(owner, before, is_own))
-        # The libraries that it has imported had nothing of it before.
-        for owner in libraries.take_note_of_new(own):
+        for owner in new:
             _left.extend(_registered(owner, [0] * len([*owner.dicts, *owner.lists]), is_own))
 
     def _sizes(self) -> list[int]:
@@ -110,7 +110,9 @@ def _is_of(namespace: dict[str, Any], value: Any) -> bool:
     """Whether cells have defined a function or class."""
     if type(value) is FunctionType:
         return value.__globals__ is namespace
-    return namespace.get(getattr(value, "__name__", "")) is value
+    with suppress(Exception):  # a class of classes may refuse
+        return namespace.get(value.__name__) is value
+    return False
 
 
 def _has_defined(is_own: Callable[[Any], bool], value: Any) -> bool:
