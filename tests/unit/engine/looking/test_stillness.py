@@ -156,13 +156,16 @@ def computing():
 
 
 def still_for_half_a_second(observer):
-    looks = []
+    """The last of looks at a rank that stands still, whose process has used a core meanwhile."""
+    looks, of_others = [], []
 
     def watch():
-        wait_until(
-            lambda: looks.append(observer.look("run", 7, 0, closely=True)) or looks[-1].still > 0.5,
-            SOON,
-        )
+        def has_seen_enough():
+            looks.append(observer.look("run", 7, 0, closely=True))
+            of_others.append(time.process_time() - time.thread_time())
+            return looks[-1].still > 0.5 and of_others[-1] - of_others[0] > 0.2
+
+        wait_until(has_seen_enough, SOON)
 
     aside(watch)
     return looks[-1]
