@@ -16,7 +16,6 @@ from rankbook.calls.records import Site
 __all__ = ["Sites"]
 
 _MOST = 4096
-"""How many sites, and how many lines, are remembered."""
 
 _SITES_OF_A_LINE = 64
 _COMPARED = 3
@@ -48,7 +47,13 @@ class _Line:
 class Sites:
     """The sites of a process, each once while it is remembered."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = _MOST) -> None:
+        """Start without any.
+
+        Args:
+            most: How many sites, and how many lines, are remembered.
+        """
+        self._most = most
         self._sites: dict[tuple[object, ...], Site] = {}
         self._lines: dict[tuple[str, int, int, int], _Line] = {}
         self._depths: dict[str, tuple[int, ...]] = {}
@@ -94,7 +99,7 @@ class Sites:
         return self._site(op, reduce_op, function, found, cell)
 
     def _remember(self, key: tuple[str, int, int, int], line: _Line) -> None:
-        if len(self._lines) >= _MOST:
+        if len(self._lines) >= self._most:
             self._lines.clear()
         self._lines[key] = line
         op, depth, *_ = key
@@ -114,7 +119,7 @@ class Sites:
         key = (op, reduce_op, function, found, cell)
         site = self._sites.get(key)
         if site is None:
-            if len(self._sites) >= _MOST:
+            if len(self._sites) >= self._most:
                 self._sites.clear()
             site = self._sites[key] = Site(op, reduce_op, function, found, cell)
         return site

@@ -92,14 +92,20 @@ def test_the_cell_that_led_to_a_line_is_that_of_this_call(ledger, script):
     assert led == [cell + 1 for cell in (3, 4, 3) for _ in range(4)]
 
 
-def test_as_much_is_remembered_as_is_allowed(ledger, script, monkeypatch):
-    monkeypatch.setattr(sites, "_MOST", 2)
-    monkeypatch.setattr(sites, "_SITES_OF_A_LINE", 1)
-    x = torch.ones(1)
-    for _ in range(3):
-        script["directly"](x)
-        script["deep"](x, 2)
-    assert [line for line, *_ in seen(ledger)] == [10, 10, 10, 11, 20] * 3
+def test_lines_are_found_again_where_few_are_remembered():
+    few = sites.Sites(most=2)
+
+    def issue():
+        return few.of_caller("all_reduce", "sum").spot.place.line
+
+    def call():
+        first = [issue() for _ in range(2)]
+        second = issue()
+        return [*first, second]
+
+    lines = call()
+    assert lines == [lines[0], lines[0], lines[0] + 1]
+    assert call() == call() == lines
 
 
 def test_code_that_takes_the_place_of_other_code_is_not_taken_for_it(ledger):
