@@ -52,6 +52,7 @@ def test_a_group_of_some_ranks_is_measured_on_those(four):
 def test_the_groups_of_a_dimension_measure_at_once(four):
     four.mesh("mesh", dp=2, tp=2)
     found = four.bench("all_gather", "4K", "dp", rounds=1)
+    assert four.cells[-1].label == "measuring all_gather"
     assert (found.ranks, found.groups, found.factor) == (2, 2, 0.5)
 
 

@@ -105,6 +105,14 @@ def test_a_mesh_overwrites_nothing_but_the_one_made_before(named):
     assert str(named.mesh(dp=2, tp=2)) == "dp=2 tp=2"
 
 
+def test_the_cell_that_makes_a_mesh_is_named_by_the_notebooks_and_says_what_it_does(named):
+    named.mesh("mesh", 7, dp=4)
+    named.mesh(dp=2, tp=2)
+    first, second = named.cells[-2:]
+    assert (first.name, first.label) == ("In [7]", "making the mesh dp=4")
+    assert (second.name, second.label) == (f"cell {len(named.cells)}", "making the mesh dp=2 tp=2")
+
+
 def test_a_mesh_of_the_user_can_name_the_ranks(named):
     code = "own = dist.init_device_mesh('cpu', (2, 2), mesh_dim_names=('a', 'b'))"
     named.run(code).raise_for_error()

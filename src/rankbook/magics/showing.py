@@ -8,6 +8,7 @@ from IPython.core.magic import line_magic, magics_class, no_var_expand
 
 from rankbook.errors import InputError
 from rankbook.magics.base import RankMagics
+from rankbook.magics.lines import number_of
 from rankbook.magics.options import RANKS, option, variable
 from rankbook.magics.usage import parse, parse_with_expression, takes
 
@@ -65,7 +66,7 @@ class ShowMagics(RankMagics):
                 raise InputError(
                     f"{word!r} is not a dimension with a size: %dist_mesh dp=2 tp=2."
                 ) from None
-        return self.session().mesh(args.name, **dims)
+        return self.session().mesh(args.name, number_of(self.shell), **dims)
 
     @no_var_expand
     @line_magic

@@ -155,7 +155,7 @@ class CellSpan:
     number: int
     """Number of the notebook's cell; 0: a program ran it."""
     label: str
-    """Its first line."""
+    """Its first line, or what it does."""
     started: float
     """Seconds since the epoch by the notebook's clock."""
     ended: float | None = None

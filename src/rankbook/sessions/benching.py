@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from rankbook.bench import collectives, fitting, sizes
 from rankbook.errors import InputError
 from rankbook.models import load
 from rankbook.models.benchmarks import Benchmark, Timings
+from rankbook.sessions.cells.cell import Cell
 from rankbook.sessions.cells.results import CellResult
 from rankbook.words import plural
 
@@ -22,17 +23,34 @@ _CALL = "__import__('rankbook.bench.on_rank', fromlist=['measure']).measure(glob
 
 
 def bench(
-    session: SessionCode, collective: str, wanted: str, group: str, rounds: int, number: int
+    session: SessionCode,
+    run: Callable[[Cell], CellResult],
+    collective: str,
+    wanted: str,
+    group: str,
+    rounds: int,
+    number: int,
 ) -> Benchmark:
-    """Measure a collective; see :meth:`rankbook.Session.bench`."""
+    """Measure a collective; see :meth:`rankbook.Session.bench`.
+
+    Args:
+        session: Whose ranks measure.
+        run: Runs a cell of that session.
+        collective: Its name.
+        wanted: The sizes as typed.
+        group: The group's name, empty for all ranks.
+        rounds: Repetitions of each size.
+        number: The number of the notebook's cell.
+    """
     collectives.refuse(collective)
     nbytes = sizes.parse(wanted)
     if rounds < 1:
         raise InputError(f"rounds must be positive, for example 20, and not {rounds}.")
-    session.select("all")
+    chosen = session.select("all")
     _refuse_one(collective, session.world_size)
     given = (collective, list(nbytes), rounds, _variable(session, group))
-    result = session.run(_CALL.format(", ".join(map(repr, given))), number=number)
+    call = _CALL.format(", ".join(map(repr, given)))
+    result = run(Cell(call, chosen, number, title=f"measuring {collective}"))
     _raise_for(result, collective, session.backend)
     timings = {
         rank: load(Timings, json.loads(done.result_repr or "{}")) for rank, done in result.items()

@@ -146,7 +146,7 @@ class SessionCode(SessionView):
     def _run(
         self,
         cell: Cell,
-        output: CellOutput | None,
+        output: CellOutput | None = None,
         profile: str | os.PathLike[str] | None = None,
     ) -> CellResult:
         cell = replace(cell, on_hang=cell.on_hang or self.on_hang)

@@ -109,4 +109,4 @@ class SessionRecords(SessionValues):
         """
         from rankbook.sessions import benching
 
-        return benching.bench(self, collective, sizes, group, rounds, number)
+        return benching.bench(self, self._run, collective, sizes, group, rounds, number)

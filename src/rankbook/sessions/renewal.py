@@ -143,7 +143,7 @@ class Renewal:
         """Have all ranks load a checkpoint, watched like any cell."""
         arguments = f"{path!r}, globals(), {filled.ranks}"
         call = f"__import__({_CHECKPOINTS!r}, fromlist=['load']).load({arguments})"
-        cell = Cell(call, tuple(self._members.ranks()), name="loading the checkpoint")
+        cell = Cell(call, tuple(self._members.ranks()), title="loading the checkpoint")
         result = self._cells.run(cell, None)
         if not result.ok:
             failed = [one.error.evalue for one in result.values() if one.error]

@@ -136,7 +136,7 @@ class SessionValues(SessionCode):
         party = self.members.living().only(self._to_look_at(ranks))
         return exchanges.exchanges(party, self.members.named_mesh)
 
-    def mesh(self, name: str = "mesh", /, **dims: int) -> NamedMesh:
+    def mesh(self, name: str = "mesh", number: int = 0, /, **dims: int) -> NamedMesh:
         """Make a device mesh on the ranks; its names then select ranks: ``"tp=0"``.
 
         It goes on after a hang or a reset, as other objects do. Without dimensions, the mesh that
@@ -145,6 +145,7 @@ class SessionValues(SessionCode):
         Args:
             name: The variable's name on the ranks. Only a mesh that an earlier call made is
                 overwritten.
+            number: See :meth:`run`.
             **dims: Names and sizes; one size may be -1, inferred from the others.
 
         Returns:
@@ -166,7 +167,9 @@ class SessionValues(SessionCode):
                 meshes.refuse_taken(held, name, self.members.mesh)
                 device = self.groups[0].device.partition(":")[0]
                 line = meshes.code(name, sizes, device)
-                self._cells.run(Cell(line, chosen, on_hang="free"), None).raise_for_error()
+                title = f"making the mesh {meshes.shown(dims)}"
+                cell = Cell(line, chosen, number, title=title, on_hang="free")
+                self._cells.run(cell, None).raise_for_error()
                 held = meshes.held(party, name)
             self.members.mesh = meshes.named(held, name, size)
         self.changes.notify()

@@ -35,7 +35,7 @@ _PAGE = Path(__file__).parent / "page"
 _CELLS = 200
 """Cells that are shown at most: each new one sends them all."""
 
-_OF_A_CELL = ("number", "label", "started", "ended")
+_OF_A_CELL = ("name", "label", "started", "ended")
 """The fields of a cell that a page gets; it does not need the code."""
 
 

@@ -41,7 +41,9 @@ def test_pointing_at_a_bar_describes_it(page):
 
 
 def test_a_bar_names_the_line_that_called_it_and_else_its_cell(page):
-    page.evaluate("model.set({ cells: [{ number: 4, label: 'train()', started: 1.7637e9 - 1 }] })")
+    page.evaluate(
+        "model.set({ cells: [{ name: 'In [4]', label: 'train()', started: 1.7637e9 - 1 }] })"
+    )
     show(page, LATE)
     point_at(page, 3)
     expect(tip(page).locator("> *").last).to_have_text("In [4] train()")

@@ -224,32 +224,32 @@ def test_idle_time_is_drawn_as_a_narrow_break_or_to_scale(page):
 
 def test_cells_are_marked_and_explained(page):
     cells = """[
-        { number: 4, label: 'loss.backward()', started: 1.7637e9 - 0.01, ended: 1.7637e9 + 0.2 },
-        { number: 5, label: 'evaluate()', started: 1.7637e9 + 0.3, ended: null },
+        { name: 'In [4]', label: 'backward()', started: 1.7637e9 - 0.01, ended: 1.7637e9 + 0.2 },
+        { name: 'In [5]', label: 'evaluate()', started: 1.7637e9 + 0.3, ended: null },
     ]"""
     show(page, f"model.set({{ cells: {cells} }}); {LATE}")
     button(page, "Fit").click()
     page.evaluate("nextFrame()")
     assert {"In [4]", "In [5]"} <= set(texts(page))
     point(page, 200, -1)  # above the first
-    expect(tip(page)).to_contain_text("In [4] loss.backward()")
+    expect(tip(page)).to_contain_text("In [4] backward()")
     expect(tip(page)).to_contain_text("took 210 ms")
 
 
 def test_cells_run_by_a_program_are_marked(page):
-    cells = "[{ number: 0, label: 'evaluate()', started: 1.7637e9 - 0.01, ended: 1.7637e9 + 0.2 }]"
-    show(page, f"model.set({{ cells: {cells} }}); {LATE}")
-    assert "run" in texts(page)
+    cell = "{ name: 'cell 3', label: 'f()', started: 1.7637e9 - 0.01, ended: 1.7637e9 + 0.2 }"
+    show(page, f"model.set({{ cells: [{cell}] }}); {LATE}")
+    assert "cell 3" in texts(page)
     point(page, 200, -1)
-    expect(tip(page)).to_contain_text("run evaluate()")
+    expect(tip(page)).to_contain_text("cell 3 f()")
 
 
 @pytest.mark.parametrize(("first", "second", "named"), [(1, 90, "In [5]"), (2, 1, "In [4]")])
 def test_the_longer_of_two_cells_with_colliding_labels_is_named(page, first, second, named):
     page.evaluate(
         """([first, second]) => model.set({ cells: [
-            { number: 4, label: 'a', started: 1.7637e9, ended: 1.7637e9 + first },
-            { number: 5, label: 'b', started: 1.7637e9 + first, ended: 1.7637e9 + second },
+            { name: 'In [4]', label: 'a', started: 1.7637e9, ended: 1.7637e9 + first },
+            { name: 'In [5]', label: 'b', started: 1.7637e9 + first, ended: 1.7637e9 + second },
         ] })""",
         [first / 1000, (first + second) / 1000],
     )

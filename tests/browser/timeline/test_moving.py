@@ -50,9 +50,9 @@ def test_the_newest_bars_are_visible_however_many_there_are(page):
 
 
 TWO_CELLS = """model.set({ cells: [
-    { number: 4, label: 'train()', started: 1.7637e9 - 0.01, ended: 1.7637e9 + 0.2 },
-    { number: 5, label: 'evaluate()', started: 1.7637e9 + 0.3, ended: 1.7637e9 + 0.5 },
-    { number: 6, label: 'plot()', started: 1.7637e9 + 40, ended: 1.7637e9 + 41 },
+    { name: 'In [4]', label: 'train()', started: 1.7637e9 - 0.01, ended: 1.7637e9 + 0.2 },
+    { name: 'In [5]', label: 'evaluate()', started: 1.7637e9 + 0.3, ended: 1.7637e9 + 0.5 },
+    { name: 'In [6]', label: 'plot()', started: 1.7637e9 + 40, ended: 1.7637e9 + 41 },
 ] });
 send(collective(1.7637e9 + 0.35, [0, 0, 0, 0], 0.1, { seq: 2, op: 1 }))"""
 

@@ -13,7 +13,10 @@ from rankbook.models import CellSpan, GroupInfo, Look
 from rankbook.timeline import FIELDS, Bar, Kept
 from rankbook.widgets.timeline import TimelineView
 
-CELLS = [CellSpan(3, "f()", 10.0, 11.0, "f()\nx", (0, 1)), CellSpan(4, "g()", 12.0)]
+CELLS = [
+    CellSpan(3, "f()", 10.0, 11.0, "f()\nx", (0, 1), name="In [3]"),
+    CellSpan(0, "g()", 12.0, name="cell 4"),
+]
 
 
 class Collected:
@@ -176,8 +179,8 @@ def test_the_view_shows_lanes_cells_clocks_and_the_note(view, collected):
     assert update(view, collected) == []
     assert view.lanes == [{"rank": 0, "host": "a"}, {"rank": 1, "host": "b"}]
     assert view.cells == [
-        {"number": 3, "label": "f()", "started": 10.0, "ended": 11.0, "traffic": ""},
-        {"number": 4, "label": "g()", "started": 12.0, "ended": None, "traffic": ""},
+        {"name": "In [3]", "label": "f()", "started": 10.0, "ended": 11.0, "traffic": ""},
+        {"name": "cell 4", "label": "g()", "started": 12.0, "ended": None, "traffic": ""},
     ]
     assert (view.clocks, view.note) == (collected.clocks, "Some are not shown.")
 
@@ -200,12 +203,12 @@ def test_the_lane_of_a_silent_rank_keeps_its_host(view, collected):
 
 
 def test_the_view_leaves_out_cells_older_than_all_bars_and_the_oldest_of_many(view, collected):
-    cells = [CellSpan(n, "f()", 1000.0 + n, 1000.5 + n) for n in range(300)]
+    cells = [CellSpan(n, "f()", 1000.0 + n, 1000.5 + n, name=f"In [{n}]") for n in range(300)]
     view.update(collected, STATES, cells)
-    assert [cell["number"] for cell in view.cells] == list(range(100, 300))
+    assert [cell["name"] for cell in view.cells] == [f"In [{n}]" for n in range(100, 300)]
     collected.kept.add([bar(250), bar(260)])
     view.update(collected, STATES, cells)
-    assert [cell["number"] for cell in view.cells] == list(range(250, 300))
+    assert [cell["name"] for cell in view.cells] == [f"In [{n}]" for n in range(250, 300)]
 
 
 def test_a_running_cell_ends_in_the_view_when_the_session_closes(view, collected):

@@ -24,6 +24,8 @@ class Cell:
     """Number of the notebook's cell; 0: a program runs it."""
     name: str = "a cell"
     """Its name: ``In [4]``, ``cell 3``."""
+    title: str = ""
+    """What it does, of code that the user has not written."""
     first_line: int = 1
     """The line of the editor in which the code begins."""
     timeout: float | None = None
@@ -39,7 +41,9 @@ class Cell:
 
     @property
     def label(self) -> str:
-        """Its first line, cut if it is long."""
+        """Its title, or its first line, cut if it is long."""
+        if self.title:
+            return self.title
         first = next((line.strip() for line in self.code.splitlines() if line.strip()), "")
         return first[:_LABEL]
 

@@ -12,7 +12,7 @@ from rankbook.models.meshes import GetMesh, HeldMesh, NamedMesh
 from rankbook.sessions.members.party import Party
 from rankbook.words import agree, in_words, plural, ranks_do, sentence_start
 
-__all__ = ["check", "code", "held", "is_there", "named", "refuse_taken"]
+__all__ = ["check", "code", "held", "is_there", "named", "refuse_taken", "shown"]
 
 
 def check(dims: Mapping[str, object], world_size: int) -> dict[str, int]:
@@ -34,14 +34,18 @@ def check(dims: Mapping[str, object], world_size: int) -> dict[str, int]:
     known = prod(size for size in sizes.values() if size != -1)
     if open_ and world_size % known == 0:
         sizes[open_[0]] = world_size // known
-    shown = " ".join(f"{name}={size}" for name, size in dims.items())
     if prod(sizes.values()) != world_size:
         makes = "cannot be filled" if open_ else f"makes {plural(known, 'rank')}"
         raise InputError(
-            f"{shown} {makes}, and the group has {plural(world_size, 'rank')}: choose sizes whose "
-            f"product is {world_size}."
+            f"{shown(dims)} {makes}, and the group has {plural(world_size, 'rank')}: "
+            f"choose sizes whose product is {world_size}."
         )
     return sizes
+
+
+def shown(dims: Mapping[str, object]) -> str:
+    """Dimensions as they are typed: ``dp=2 tp=2``."""
+    return " ".join(f"{name}={size}" for name, size in dims.items())
 
 
 def code(name: str, dims: Mapping[str, int], device: str) -> str:

@@ -1,6 +1,6 @@
 // The texts about a bar, a cell, and clocks.
 
-import { cellName, clock, duration, ranges, size } from "./words.js";
+import { clock, duration, ranges, size } from "./words.js";
 
 /** The description of a bar, in lines; the first is its title. */
 export function describe(bars, bar, { hosts, cells, now }, isOpen) {
@@ -37,14 +37,14 @@ export function describe(bars, bar, { hosts, cells, now }, isOpen) {
   const cell = cells.findLast((each) => each.started <= start && !(each.ended < start));
   const line = bars.lines[bars.where[bar]];
   if (line) lines.push(line);
-  else if (cell) lines.push(`${cellName(cell.number)} ${cell.label}`);
+  else if (cell) lines.push(`${cell.name} ${cell.label}`);
   return lines;
 }
 
 /** The description of a cell, in lines */
-export function describeCell({ number, label, started, ended, traffic }) {
+export function describeCell({ name, label, started, ended, traffic }) {
   const took = ended === null ? "still runs" : `took ${duration(ended - started)}`;
-  const lines = [`${cellName(number)} ${label}`, `began at ${clock(started)}, ${took}`];
+  const lines = [`${name} ${label}`, `began at ${clock(started)}, ${took}`];
   return traffic ? [...lines, traffic] : lines;
 }
 

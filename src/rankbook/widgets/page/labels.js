@@ -1,6 +1,6 @@
 // The labels around the lanes: ranks and hosts, the cells above, the clock below.
 
-import { cellName, clock, tickLabel, tickStep } from "./words.js";
+import { clock, tickLabel, tickStep } from "./words.js";
 import { below, toTime } from "./scale.js";
 
 export const TOP = 24; // px for the cells
@@ -51,7 +51,7 @@ export function paintCells(chart, cells, now) {
     chart.fill(palette.text, x0, TOP - 6, x1 - x0, 1.5, 0.5);
     chart.fill(palette.text, x0, TOP - 4.5, 1.5, 4.5, 0.5);
     if (cell.ended !== null) chart.fill(palette.text, x1 - 1.5, TOP - 4.5, 1.5, 4.5, 0.5);
-    const text = cellName(cell.number);
+    const text = cell.name;
     const width = chart.widthOf(text);
     const at = Math.max(Math.min(x0 + 2, plot - width), 2); // not cut at the right edge
     const room = Math.min(x1, plot) - Math.max(x0, 0);

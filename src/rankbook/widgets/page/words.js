@@ -21,9 +21,6 @@ export function size(bytes) {
 
 export const counted = (n, word) => `${n.toLocaleString("en")} ${word}${n === 1 ? "" : "s"}`;
 
-/** `In [3]`; a cell that a program ran has no number */
-export const cellName = (number) => (number ? `In [${number}]` : "run");
-
 /** `rank 3`, `ranks 0, 2-7` */
 export function ranges(ranks) {
   const parts = [];
