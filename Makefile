@@ -26,8 +26,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install -qq --progress-bar off -c constraints.txt -e ".[dev]"
 	@touch $@
 
-demo: $(STAMP) ## run the quickstart on 2 CPU ranks and print what it shows
-	@$(BIN)/python scripts/run_notebook.py $(QUICKSTART)
+demo: $(STAMP) ## run the quickstart on 4 CPU ranks and print what it shows
+	@$(BIN)/python scripts/run_notebook.py --solved $(QUICKSTART)
 
 lab: $(STAMP) ## open the quickstart in JupyterLab
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) $(QUICKSTART)
@@ -38,7 +38,7 @@ test: $(STAMP) ## run the tests, two files at a time (ARGS="-k name" chooses), 3
 test-all: $(STAMP) ## run the tests, the slow ones, too (1 hour)
 	@$(BIN)/python -m pytest --slow -o session_timeout=7200 $(ARGS)
 
-test-lessons: $(STAMP) ## run the lessons with their solutions and every wrong answer (6 minutes)
+test-lessons: $(STAMP) ## run the lessons with their solutions and every wrong answer (10 minutes)
 	@$(BIN)/python -m pytest --slow tests/lessons $(ARGS)
 
 lessons: $(STAMP) ## execute the lessons with their solutions for the documentation

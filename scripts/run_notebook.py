@@ -9,7 +9,7 @@ import argparse
 import re
 import sys
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Any
 
 import nbformat
@@ -111,7 +111,8 @@ def run(path: Path, timeout: float, *, solved: bool = False, save: Path | None =
     Args:
         path: The notebook. Its folder is the kernel's working directory.
         timeout: Seconds that one cell may take.
-        solved: Fill in the solutions of a lesson first.
+        solved: Fill in the solutions of a lesson first. It then runs in an empty folder: the
+            progress that a lesson keeps beside its notebook is the reader's.
         save: Where the notebook is written with its outputs; None: nowhere.
 
     Returns:
@@ -138,7 +139,6 @@ def run(path: Path, timeout: float, *, solved: bool = False, save: Path | None =
         km=kernel,
         timeout=timeout,
         extra_arguments=["--log-level=ERROR"],  # else it says that loopback is not encrypted
-        resources={"metadata": {"path": str(path.resolve().parent)}},
         on_cell_start=lambda cell, cell_index: transcript.cell(cell, numbers.get(cell_index, 0)),
         on_cell_executed=lambda **_: transcript.end_of_cell(),
     )
@@ -146,7 +146,9 @@ def run(path: Path, timeout: float, *, solved: bool = False, save: Path | None =
     client.transcript = transcript
     # What cells write arrives as messages. What the kernel says past them, of its sockets as it
     # ends perhaps, is only worth reading if it has died of something.
-    with TemporaryFile() as said:
+    with TemporaryFile() as said, TemporaryDirectory() as empty:
+        folder = empty if solved else str(path.resolve().parent)
+        client.resources["metadata"] = {"path": folder}
         try:
             client.execute(stderr=said)
         except (CellControlSignal, DeadKernelError) as error:

@@ -25,6 +25,7 @@ from pathlib import Path
 import nbformat
 from nbformat.v4 import new_code_cell, new_notebook
 from playwright.sync_api import Page, sync_playwright
+from solutions import solve
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
@@ -32,7 +33,7 @@ import ports
 
 ROOT = Path(__file__).parent.parent
 QUICKSTART = ROOT / "notebooks" / "00_quickstart.ipynb"
-SECOND_SECTION = 11
+SECOND_SECTION = 16
 """Number of the cell with which the quickstart's second section begins."""
 
 BROWSER_OPTIONS = [
@@ -54,7 +55,11 @@ def main() -> None:
     parser.add_argument("--height", type=int, default=1130, help="of the window, pixels")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    with lab(args.notebook) as url, sync_playwright() as playwright:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        lab(solved(args.notebook, folder)) as url,
+        sync_playwright() as playwright,
+    ):
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium") or shutil.which("google-chrome"),
             args=BROWSER_OPTIONS,
@@ -72,6 +77,14 @@ def main() -> None:
         page.locator(".jp-NotebookPanel-notebook").screenshot(path=path)
         run_all(page)
         browser.close()
+
+
+def solved(path: Path, folder: str) -> Path:
+    """Write a notebook with its solutions into a folder."""
+    notebook = nbformat.read(path, as_version=4)
+    solve(notebook)
+    nbformat.write(notebook, Path(folder, path.name))
+    return Path(folder, path.name)
 
 
 def write(path: Path, cells: list[str]) -> None:

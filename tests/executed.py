@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import nbformat
 from nbclient import NotebookClient
@@ -15,7 +16,7 @@ NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 
 
 def execute(name, timeout=60):
-    """Run a notebook to its end and return its code cells.
+    """Run a notebook to its end, as it is, in an empty folder, and return its code cells.
 
     Args:
         name: Of the file.
@@ -26,9 +27,14 @@ def execute(name, timeout=60):
         CellTimeoutError: A cell took longer.
     """
     notebook = nbformat.read(NOTEBOOKS / name, as_version=4)
-    NotebookClient(
-        notebook, timeout=timeout, kernel_name="python3", coalesce_streams=True
-    ).execute()
+    with TemporaryDirectory() as folder:
+        NotebookClient(
+            notebook,
+            timeout=timeout,
+            kernel_name="python3",
+            coalesce_streams=True,
+            resources={"metadata": {"path": folder}},
+        ).execute()
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 

@@ -22,34 +22,34 @@ def shown_by(executed, text):
 
 
 def test_the_dashboard_is_there_in_three_forms(executed):
-    [init] = [cell for cell in executed if cell.source == "%dist_init gloo -n 2"]
+    [init] = [cell for cell in executed if cell.source == "%dist_init gloo -n 4"]
     dashboard, live = init.outputs
     assert "<table" in dashboard.data["text/html"]
     assert "application/vnd.jupyter.widget-view+json" in live.data
-    assert dashboard.data["text/plain"].startswith("gloo · 2 ranks · generation 1 · all idle\n")
+    assert dashboard.data["text/plain"].startswith("gloo · 4 ranks · generation 1 · all idle\n")
 
 
 def test_all_reduce_gives_the_sum(executed):
-    assert shown_by(executed, "x = torch.tensor([float(rank + 1)]") == "[0-1] tensor([3.])\n"
+    assert shown_by(executed, "x = torch.tensor([float(rank + 1)]") == "[0-3] tensor([10.])\n"
 
 
 def test_lines_carry_their_ranks(executed):
-    assert by_rank(shown_by(executed, "and every rank prints this"), 2) == {
-        rank: [f"rank {rank} of 2 computes on cpu", "and every rank prints this"]
-        for rank in range(2)
+    assert by_rank(shown_by(executed, "and every rank prints this"), 4) == {
+        rank: [f"rank {rank} of 4 computes on cpu", "and every rank prints this"]
+        for rank in range(4)
     }
 
 
 def test_the_model_learns_and_its_weights_agree(executed):
-    assert shown_by(executed, "dist.all_gather(others, weights)") == "[0-1] True\n"
+    assert shown_by(executed, "dist.all_gather(others, weights)") == "[0-3] True\n"
     first, *_, last = shown_by(executed, "loss.backward()").splitlines()
     assert float(last.split()[-1]) < float(first.split()[-1])
 
 
 def test_variables_are_still_there_after_a_reset(executed):
     assert "the model is still here: " in shown_by(executed, "the model is still here")
-    said = by_rank(shown_by(executed, '"model" in globals()'), 3)
-    assert said == {rank: [str(rank != 2), "tensor([3.])"] for rank in range(3)}
+    said = by_rank(shown_by(executed, '"model" in globals()'), 5)
+    assert said == {rank: [str(rank < 4), "tensor([5.])"] for rank in range(5)}
 
 
 def test_a_hang_ends_with_a_verdict_and_the_next_cell_works(executed):
@@ -57,13 +57,35 @@ def test_a_hang_ends_with_a_verdict_and_the_next_cell_works(executed):
     name, message, traceback = error_of(hung)
     assert name == "HangError"
     assert re.match(
-        r"Rank 2 never called all_reduce #\d+, in which ranks 0-1 waited "
+        r"Rank 2 never called all_reduce #\d+, in which ranks 0-1,3 waited "
         r"\(In \[\d+\] line 4: dist\.all_reduce\(loss\)\): its cell had ended\. The ranks are free",
         message,
     )
-    assert "◆ rank 2     was idle: its cell had ended\n" in traceback
-    after = executed[executed.index(hung) + 1]
-    assert shown(after) == "[0-2] (tensor([3.]), tensor([3.]))\n"
+    assert re.search("◆ rank 2 +was idle: its cell had ended\n", traceback)
+    after = cell_with(executed, "total, x")
+    assert executed.index(after) > executed.index(hung)
+    assert shown(after) == "[0-3] (tensor([4.]), tensor([5.]))\n"
+
+
+def test_an_exception_is_shown_once_with_what_differs_by_rank(executed):
+    name, _, traceback = error_of(cell_with(executed, "torch.ones(3) @ torch.ones(rank + 2)"))
+    assert name == "RankError"
+    assert traceback.count("Traceback (most recent call last)") == 1
+    assert [line[:4] for line in traceback.splitlines() if "inconsistent" in line][-3:] == [
+        *("[0] ", "[2] ", "[3] ")
+    ]
+
+
+def test_run_all_goes_on_past_what_waits_for_the_reader(executed):
+    for call, what in [
+        ('predict("sum"', "Type your prediction"),
+        ('check("sum")', "Predict first"),
+    ]:
+        name, message, _ = error_of(cell_with(executed, call))
+        assert (name, message.startswith(what)) == ("LessonError", True), message
+    name, message, _ = error_of(cell_with(executed, 'check("largest")'))
+    assert name == "CheckFailed"
+    assert "The cell has dots left" in message
 
 
 def test_the_quickstart_stops_what_it_started(executed):

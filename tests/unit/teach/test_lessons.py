@@ -92,7 +92,7 @@ def test_a_notebook_is_kept_without_outputs_and_ends_its_ranks(notebook):
 
 
 def test_an_unknown_lesson_is_refused_in_a_line():
-    with pytest.raises(LessonError, match=r"no lesson '99_chess'; there are 03_collectives"):
+    with pytest.raises(LessonError, match=r"no lesson '99_chess'; there are 00_quickstart, 01_"):
         load("99_chess")
     with pytest.raises(LessonError, match="no lesson 'json'"):
         load("json")

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 __all__ = ["LESSONS", "load", "module_of"]
 
 LESSONS = {
+    "00_quickstart": "rankbook.teach.lessons.quickstart",
+    "01_debugging_hangs": "rankbook.teach.lessons.hangs",
+    "02_training_survives": "rankbook.teach.lessons.survival",
     "03_collectives_in_pictures": "rankbook.teach.lessons.collectives",
     "04_all_reduce_by_hand": "rankbook.teach.lessons.all_reduce",
     "05_ddp_from_scratch": "rankbook.teach.lessons.ddp",
