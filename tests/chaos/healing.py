@@ -155,7 +155,15 @@ def _raise(session: Session, random: Random, rank: int, k: int) -> str:
 
 
 def _interrupt(session: Session, random: Random, rank: int, k: int) -> str:
-    session.run(f"if rank == {rank}: halt[{random.choice(_PLACES)!r}] = 'sleep'")
+    return _interrupted(session, random, k, f"rank == {rank}")
+
+
+def _interrupt_everywhere(session: Session, random: Random, rank: int, k: int) -> str:
+    return _interrupted(session, random, k, "True")
+
+
+def _interrupted(session: Session, random: Random, k: int, who: str) -> str:
+    session.run(f"if {who}: halt[{random.choice(_PLACES)!r}] = 'sleep'")
     notes: list[str] = []
     cell = session.in_background(lambda: notes.append(session.run(f"grads({k})").note))
     at_any_moment(random, 1)
@@ -163,6 +171,13 @@ def _interrupt(session: Session, random: Random, rank: int, k: int) -> str:
     cell.join(_PATIENCE)
     session.run("halt.clear()")
     return "".join(notes)
+
+
+def _raise_everywhere(session: Session, random: Random, rank: int, k: int) -> str:
+    session.run("halt['backward'] = 'raise'")  # after a forward FSDP2 may leave parameters gathered
+    note = session.run(f"grads({k})").note
+    session.run("halt.clear()")
+    return note
 
 
 def _hang_elsewhere(session: Session, random: Random, rank: int, k: int) -> str:
@@ -203,7 +218,9 @@ def _kill(session: Session, random: Random, rank: int, k: int, name: str) -> Non
 _EVENTS = {
     "skip": _skip,
     "raise": _raise,
+    "raise everywhere": _raise_everywhere,
     "interrupt": _interrupt,
+    "interrupt everywhere": _interrupt_everywhere,
     "hang elsewhere": _hang_elsewhere,
     "reset": _reset,
     "three in a row": _twice,

@@ -92,6 +92,10 @@ class FakeEngine:
         """The collectives that it called."""
         self.kept: Exchange | None = None
         """The call of a cell that was to keep its values."""
+        self.amid: list[str] = []
+        """Kinds of objects that a cell has left amid a step; "gathered" only an interrupted one."""
+        self.steps = 1
+        """How many steps its optimizer took in a cell."""
         self.fingerprints: list[Fingerprint] = []
         self.makings: dict[Slot, Making] = {}
         """What it says of its groups after each cell."""
@@ -193,6 +197,10 @@ class FakeEngine:
 
     def settle(self):
         return {"healed": [], "waiting": []}
+
+    def unfinished(self, was_interrupted):
+        kinds = [kind for kind in self.amid if was_interrupted or kind != "gathered"]
+        return {"kinds": kinds, "taken": {"Adam 1": [self.steps]}}
 
     def host_store(self, address):
         return f"tcp://{address}:1234"

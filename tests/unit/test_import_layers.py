@@ -32,6 +32,7 @@ FLOORS = [
         "models",
         "protocol",
         "ranks",
+        "replicas",
         "reports",
         "timing",
         "values",

@@ -56,6 +56,7 @@ are forked."""
 LATER = (
     "rankbook.engine.cells.clearing",
     "rankbook.engine.cells.profiling",
+    "rankbook.engine.group.unfinished",
     "rankbook.engine.values.comparing",
     "rankbook.engine.values.copying",
     "rankbook.engine.values.drawing",

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from rankbook.models.wire import Request
 
-__all__ = ["Destroy", "EndScript", "GroupInfo", "HostStore", "Initialize", "Reach"]
+__all__ = [
+    "Destroy",
+    "EndScript",
+    "GetUnfinished",
+    "GroupInfo",
+    "HostStore",
+    "Initialize",
+    "Reach",
+    "Unfinished",
+]
 
 
 @dataclass(frozen=True)
@@ -61,6 +71,24 @@ class Destroy(Request):
     """Leave the process group, if the engine is in one."""
 
     op = "destroy"
+
+
+@dataclass(frozen=True)
+class GetUnfinished(Request):
+    """Say what the latest cell has left amid a step; the answer is :class:`Unfinished`."""
+
+    was_interrupted: bool
+    op = "unfinished"
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """What a cell has left amid a step on a rank."""
+
+    kinds: tuple[str, ...] = ()
+    """Kinds of objects whose next step would fail, or differ, in the plural: ``DDP modules``."""
+    taken: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """By class and shapes of parameters, the steps that optimizers took in the cell."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,14 @@ if TYPE_CHECKING:
     from rankbook.models.exchanges import GetKept
     from rankbook.models.following import Follow
     from rankbook.models.frames import GetFrames
-    from rankbook.models.groups import Destroy, EndScript, HostStore, Initialize, Reach
+    from rankbook.models.groups import (
+        Destroy,
+        EndScript,
+        GetUnfinished,
+        HostStore,
+        Initialize,
+        Reach,
+    )
     from rankbook.models.inspecting import Complete, Inspect, ListVariables, Understands
     from rankbook.models.looks import GetStacks, LookAt
     from rankbook.models.meshes import GetMesh
@@ -55,6 +62,7 @@ __all__ = [
     "GetMesh",
     "GetStacks",
     "GetTimeline",
+    "GetUnfinished",
     "HostStore",
     "Initialize",
     "Inspect",
@@ -107,6 +115,7 @@ _HOMES = {
     "GetMesh": "rankbook.models.meshes",
     "GetStacks": "rankbook.models.looks",
     "GetTimeline": "rankbook.models.recorded",
+    "GetUnfinished": "rankbook.models.groups",
     "HostStore": "rankbook.models.groups",
     "Initialize": "rankbook.models.groups",
     "Inspect": "rankbook.models.inspecting",

@@ -26,6 +26,7 @@ from torch.distributed.tensor.parallel import ColwiseParallel, parallelize_modul
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, DistributedSampler
 
+from rankbook import replicas
 from rankbook.distributed import healing
 from rankbook.distributed.copying import fsdp
 from rankbook.distributed.healing import (
@@ -457,11 +458,11 @@ def test_to_forget_it_takes_no_import_of_inductor():
 
 
 def test_steps_are_compared_where_ranks_have_optimizers_of_one_kind():
-    assert steps.diverged([{"Adam a": [2]}, {"Adam a": [0]}]) == (("Adam", (2, 0)),)
-    assert steps.diverged([{"Adam a": [2]}, None, {"Adam a": [2]}]) == ()
+    assert replicas.diverged([{"Adam a": [2]}, {"Adam a": [0]}]) == (("Adam", (2, 0)),)
+    assert replicas.diverged([{"Adam a": [2]}, None, {"Adam a": [2]}]) == ()
     # Stages of a pipeline, or what is left of parameters in the older FSDP's shards.
-    assert steps.diverged([{"Adam a": [2]}, {"Adam b": [1]}]) == ()
-    assert steps.diverged([{"Adam a": [2]}, {}]) == ()
+    assert replicas.diverged([{"Adam a": [2]}, {"Adam b": [1]}]) == ()
+    assert replicas.diverged([{"Adam a": [2]}, {}]) == ()
 
 
 def test_an_optimizer_that_has_taken_no_step_is_told_of_as_one_that_has():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from rankbook import replicas
 from rankbook.distributed.healing import steps
 from rankbook.models import GroupInfo
 from rankbook.sessions.group import carried
@@ -14,6 +15,7 @@ from rankbook.sessions.group import carried
 def counting():
     steps.count()
     steps.begin()
+    steps.begin_cell()
     yield
     steps.begin()
 
@@ -69,6 +71,45 @@ def test_a_step_of_zero_counts_by_half_where_it_was_cut_before_its_end():
     assert list(steps.taken(both).values()) == [[1.5]]
 
 
+def test_steps_of_a_cell_are_counted_by_themselves():
+    one = torch.optim.SGD([torch.zeros(2, requires_grad=True)], lr=1)
+    one.step()
+    steps.begin_cell()
+    assert list(steps.taken_in_cell([one]).values()) == [[0]]
+    one.step()
+    assert list(steps.taken_in_cell([one]).values()) == [[1]]
+    assert list(steps.taken([one]).values()) == [[2]]
+
+
+class Cut(torch.optim.SGD):
+    """Can be interrupted in a step."""
+
+    is_cut = False
+
+    def step(self):
+        if self.is_cut:
+            raise KeyboardInterrupt
+
+
+def test_a_step_of_any_optimizer_counts_by_half_where_it_was_cut():
+    one = Cut([torch.zeros(2, requires_grad=True)], lr=1)
+    one.step()
+    one.is_cut = True
+    with pytest.raises(KeyboardInterrupt):
+        one.step()
+    assert list(steps.taken([one]).values()) == [[1.5]]
+    assert list(steps.taken_in_cell([one]).values()) == [[1.5]]
+    steps.begin()
+    assert list(steps.taken([one]).values()) == [[0]]
+
+
+def test_a_closure_that_fails_has_changed_nothing():
+    one = torch.optim.SGD([torch.zeros(2, requires_grad=True)], lr=1)
+    with pytest.raises(ZeroDivisionError):
+        one.step(lambda: 1 / 0)
+    assert list(steps.taken([one]).values()) == [[0]]
+
+
 @pytest.mark.parametrize(
     ("said", "expected"),
     [
@@ -84,7 +125,7 @@ def test_a_step_of_zero_counts_by_half_where_it_was_cut_before_its_end():
     ],
 )
 def test_ranks_with_different_numbers_of_steps_have_diverged(said, expected):
-    assert steps.diverged(said) == expected
+    assert replicas.diverged(said) == expected
 
 
 @pytest.mark.parametrize(

@@ -127,6 +127,7 @@ ASKED = [
     requests.TakeProfile(),
     requests.GetFacts("10.0.0.1"),
     requests.GetHoldings(),
+    requests.GetUnfinished(was_interrupted=True),
     requests.GetKept(),
     requests.GetMesh("mesh"),
     requests.GetFrames(),

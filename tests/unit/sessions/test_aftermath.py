@@ -122,6 +122,29 @@ def test_ranks_out_of_step_get_a_new_group_after_a_failed_cell(settle, formed, c
     assert settle(result_of(r1=FAILED), None, [0, 1, 2, 3]).note == ""
 
 
+def test_ranks_that_failed_amid_a_step_get_a_new_group(settle, formed, pool):
+    pool[1].amid = ["DDP modules"]
+    pool[2].amid = ["FSDP modules", "DDP modules"]
+    result = settle(result_of(r1=FAILED), None, [0, 1, 2, 3])
+    assert result.note == f"A step of DDP modules and FSDP modules was cut. {AGAIN.format(2)}"
+
+
+def test_ranks_whose_optimizers_took_different_steps_get_a_new_group(settle, formed, pool):
+    pool[3].steps = 0
+    assert settle(result_of(r3=FAILED), None, [0, 1, 2, 3]).note == AGAIN.format(2)
+
+
+@pytest.mark.parametrize(("was_interrupted", "generation"), [(False, 1), (True, 2)])
+def test_a_forward_counts_as_a_step_where_the_cell_was_interrupted(
+    settle, formed, pool, was_interrupted, generation
+):
+    pool[0].amid = ["gathered"]
+    settle(replace(result_of(), was_interrupted=was_interrupted), None, [0, 1, 2, 3])
+    assert formed.generation == generation
+    settle(replace(result_of(r1=FAILED), was_interrupted=was_interrupted), None, [0, 1, 2, 3])
+    assert formed.generation == 2 * generation - 1
+
+
 def test_an_unfinished_collective_counts_as_out_of_step(settle, formed, pool):
     for number in pool.engines:
         pool[number].recent = [REDUCE]

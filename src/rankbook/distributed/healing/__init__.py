@@ -17,12 +17,15 @@ from rankbook.distributed.healing.explaining import explain
 from rankbook.distributed.healing.groups import Healed, heal, on_connected, settle, wait_for_others
 from rankbook.distributed.healing.meshes import clear_caches
 from rankbook.distributed.healing.scripts import end
+from rankbook.distributed.healing.steps import begin_cell
 from rankbook.distributed.healing.steps import count as count_steps
+from rankbook.distributed.healing.unfinished import unfinished
 from rankbook.distributed.healing.words import roster
 
 __all__ = [
     "Account",
     "Healed",
+    "begin_cell",
     "clear_caches",
     "count_steps",
     "end",
@@ -35,5 +38,6 @@ __all__ = [
     "roster",
     "separate",
     "settle",
+    "unfinished",
     "wait_for_others",
 ]

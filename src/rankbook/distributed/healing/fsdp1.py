@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-__all__ = ["hindrance", "is_amid"]
+__all__ = ["hindrance", "is_amid", "is_gathered", "is_in_backward"]
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +32,23 @@ def is_amid(module: Any) -> bool:
         parts = [state.training_state for state in states]
         parts += [one._training_state for one in _handles(states)]
         return any(part.name != "IDLE" for part in parts)
+    return False
+
+
+def is_in_backward(module: Any) -> bool:
+    """Whether a backward of a module has begun, and has not come to its end."""
+    with suppress(AttributeError):
+        handles = _handles(module._all_fsdp_states) if module._is_root else []
+        is_due = module._is_root and module._post_backward_callback_queued
+        return is_due or any("BACKWARD" in one._training_state.name for one in handles)
+    return False
+
+
+def is_gathered(module: Any) -> bool:
+    """Whether parameters of a module are gathered, as between a forward and its backward."""
+    with suppress(AttributeError):
+        handles = _handles(module._all_fsdp_states) if module._is_root else []
+        return any(one.uses_sharded_strategy and not one.needs_unshard() for one in handles)
     return False
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
-__all__ = ["hindrance", "is_amid", "param_groups", "restart"]
+__all__ = ["hindrance", "is_amid", "is_gathered", "is_in_backward", "param_groups", "restart"]
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +24,23 @@ def is_amid(module: Any) -> bool:
     """Whether a module is in the middle of a step."""
     with suppress(AttributeError):  # :func:`hindrance` says so
         return any(one._training_state.name != "IDLE" for one in _parts(module._get_fsdp_state()))
+    return False
+
+
+def is_in_backward(module: Any) -> bool:
+    """Whether a backward of a module has begun, and has not come to its end."""
+    with suppress(AttributeError):  # :func:`hindrance` says so
+        root = module._get_fsdp_state()
+        is_due = root._is_root and root._state_ctx.post_backward_final_callback_queued
+        return is_due or any("BACKWARD" in one._training_state.name for one in _parts(root))
+    return False
+
+
+def is_gathered(module: Any) -> bool:
+    """Whether parameters of a module are gathered, as between a forward and its backward."""
+    with suppress(AttributeError):
+        states = _states(module._get_fsdp_state())
+        return any(one.is_unsharded for state in states for one in _param_groups(state))
     return False
 
 

@@ -23,7 +23,6 @@ from rankbook.distributed.healing import (
     wrappers,
 )
 from rankbook.distributed.healing.account import Account, Held, Terms, note
-from rankbook.distributed.healing.steps import Diverged
 from rankbook.distributed.healing.words import (
     Word,
     agreed_on,
@@ -36,6 +35,7 @@ from rankbook.distributed.healing.words import (
     told_again,
 )
 from rankbook.distributed.stores import PrefixStore
+from rankbook.replicas import Diverged
 
 __all__ = ["Healed", "heal", "on_connected", "settle", "wait_for_others"]
 

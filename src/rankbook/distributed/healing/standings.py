@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from rankbook.distributed.healing import counting
 
-__all__ = ["Standing", "is_to_tell", "of_this_one", "sign_of", "standing"]
+__all__ = ["Standing", "is_cut", "is_to_tell", "of_this_one", "sign_of", "standing"]
 
 _dist: Any = import_module("torch.distributed")
 
@@ -55,6 +55,14 @@ def standing(module: Any) -> Standing:
     )
     steps, gives_buffers = counting.steps(module), module.require_forward_param_sync
     return Standing(has_begun, is_sorted, is_done, steps, would_sort, gives_buffers)
+
+
+def is_cut(module: Any) -> bool:
+    """Whether a backward of a DDP module has begun, and has not come to its end."""
+    now = standing(module)
+    # A static graph is reduced after its first backward, of which its reducer sees nothing before.
+    in_first = now.has_begun and not any(module.reducer.get_backward_stats())
+    return not now.is_done or (in_first and not _is_reduced(module))
 
 
 def _is_reduced(module: Any) -> bool:

@@ -7,25 +7,31 @@ scheduler has changed the learning rate on some ranks only.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, MutableMapping, Sequence
+from collections.abc import Collection, Mapping, MutableMapping, MutableSet
 from contextlib import suppress
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from torch.optim.lr_scheduler import LRScheduler
-from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
+from torch.optim.optimizer import (
+    Optimizer,
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
 
 from rankbook.distributed.healing import counting
 from rankbook.heap import UNFINISHED
 
-__all__ = ["Diverged", "begin", "count", "diverged", "taken"]
-
-Diverged = tuple[str, tuple[float, ...]]
-"""Class of an optimizer or a scheduler, and by rank how many steps it has taken; -1 where new, and
-half a step where the last was cut."""
+__all__ = ["begin", "begin_cell", "count", "taken", "taken_in_cell"]
 
 _taken: MutableMapping[Any, int] = WeakKeyDictionary()
 """By optimizer, its steps."""
+
+_taken_in_cell: MutableMapping[Any, int] = WeakKeyDictionary()
+"""The same since the present cell began."""
+
+_stepping: MutableSet[Any] = WeakSet()
+"""Optimizers whose latest step has not come to its end."""
 
 _begun: MutableMapping[Any, int] = WeakKeyDictionary()
 """By scheduler, its steps when the ranks last met."""
@@ -41,13 +47,27 @@ class _Hook:
 def count() -> None:
     """Count the steps of all optimizers of this process from now on."""
     if _Hook.handle is None:
+        register_optimizer_step_pre_hook(_note_begin)
         _Hook.handle = register_optimizer_step_post_hook(_note)
         counting.begin()
 
 
+def _note_begin(optimizer: Optimizer, args: Any, options: Any) -> None:
+    # Those begin with the optimizer. A closure may raise before anything has changed.
+    if len(args) == 1 and not options:
+        _stepping.add(optimizer)
+
+
 def _note(optimizer: Optimizer, _args: Any, _options: Any) -> None:
-    _taken[optimizer] = _taken.get(optimizer, 0) + 1
+    for taken in (_taken, _taken_in_cell):
+        taken[optimizer] = taken.get(optimizer, 0) + 1
+    _stepping.discard(optimizer)
     counting.note()
+
+
+def begin_cell() -> None:
+    """Count the steps of the next cell from 0."""
+    _taken_in_cell.clear()
 
 
 def begin(schedulers: Collection[Any] = ()) -> None:
@@ -58,6 +78,7 @@ def begin(schedulers: Collection[Any] = ()) -> None:
             counted on.
     """
     _taken.clear()
+    _stepping.clear()
     _begun.update({one: one.last_epoch for one in schedulers if _is_scheduler(one)})
 
 
@@ -68,14 +89,26 @@ def taken(optimizers: Collection[Any]) -> dict[str, list[float]]:
         optimizers: All of this process, and all schedulers. If none of a kind has taken a step, its
             list is ``[0]``.
     """
-    inner = {id(one.optim) for one in optimizers if _is_sharded(one)}
-    counts = [
+    counts = _counts(optimizers, _taken)
+    counts += [
         (one, one.optimizer, one.last_epoch - _begun.get(one, 0))
-        if _is_scheduler(one)
-        else (one, one, _count(one))
         for one in optimizers
-        if id(one) not in inner
+        if _is_scheduler(one)
     ]
+    return _by_kind(counts)
+
+
+def taken_in_cell(optimizers: Collection[Any]) -> dict[str, list[float]]:
+    """The same of optimizers only, since the present cell began."""
+    return _by_kind(_counts(optimizers, _taken_in_cell))
+
+
+def _by_kind(counts: Collection[tuple[Any, Any, float]]) -> dict[str, list[float]]:
+    """By class and shapes, the counts of these.
+
+    Args:
+        counts: Optimizers and schedulers, each with the optimizer that has its parameters.
+    """
     found: dict[str, list[float]] = {}
     for one, optimizer, count in counts:
         with suppress(UNFINISHED):
@@ -86,16 +119,27 @@ def taken(optimizers: Collection[Any]) -> dict[str, list[float]]:
     return {kind: sorted(filter(None, steps)) or [0] for kind, steps in found.items()}
 
 
-def _count(optimizer: Any) -> float:
-    """The steps of an optimizer.
+def _counts(optimizers: Collection[Any], taken: Mapping[Any, int]) -> list[tuple[Any, Any, float]]:
+    """Each optimizer, twice, and its steps."""
+    inner = {id(one.optim) for one in optimizers if _is_sharded(one)}
+    return [
+        (one, one, _count(one, taken))
+        for one in optimizers
+        if isinstance(one, Optimizer) and id(one) not in inner
+    ]
+
+
+def _count(optimizer: Any, taken: Mapping[Any, int]) -> float:
+    """The steps of an optimizer; one that was cut has changed some parameters: it is half a step.
 
     In a step of ZeRO a rank steps its own part of the parameters, then sends it to the others: if
     that is cut, each has a part that is newer than what it has of others.
     """
-    if not _is_sharded(optimizer):
-        return _taken.get(optimizer, 0)
-    own = _taken.get(optimizer.optim, 0)
-    return own - 0.5 if own > _taken.get(optimizer, 0) else own
+    own = optimizer.optim if _is_sharded(optimizer) else optimizer
+    count = taken.get(own, 0)
+    if own in _stepping:
+        return count + 0.5
+    return count - 0.5 if count > taken.get(optimizer, 0) else count
 
 
 def _is_sharded(one: Any) -> bool:
@@ -107,23 +151,3 @@ def _is_sharded(one: Any) -> bool:
 def _is_scheduler(one: Any) -> bool:
     """Whether it is one, and not just being made."""
     return isinstance(one, LRScheduler) and {"optimizer", "last_epoch"} <= set(vars(one))
-
-
-def diverged(reports: Sequence[Mapping[str, Sequence[float]] | None]) -> tuple[Diverged, ...]:
-    """The optimizers whose number of steps differs between ranks.
-
-    Args:
-        reports: By rank, its :func:`taken`; None: the rank is new.
-    """
-    known = [report for report in reports if report is not None]
-    found = []
-    for kind in dict.fromkeys(kind for report in known for kind in report):
-        # A rank without such an optimizer has another part of the model: it is not a replica.
-        steps = [report.get(kind, []) for report in known]
-        # With several of a kind, one may be garbage that Python has freed on some ranks only.
-        if not all(len(report) == 1 for report in steps):
-            continue
-        if len(counts := {report[0] for report in steps}) > 1 or any(one % 1 for one in counts):
-            by_rank = (-1 if report is None else report.get(kind, [0])[0] for report in reports)
-            found.append((kind.split()[0], tuple(by_rank)))
-    return tuple(found)

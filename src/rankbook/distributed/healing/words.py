@@ -11,11 +11,11 @@ from typing import Any
 
 import torch.distributed as dist
 
-from rankbook.distributed.healing import steps
 from rankbook.distributed.healing.account import Terms
 from rankbook.distributed.healing.standings import Standing
-from rankbook.distributed.healing.steps import Diverged
 from rankbook.distributed.stores import rank_key
+from rankbook.replicas import Diverged
+from rankbook.replicas import diverged as diverged_by_steps
 
 __all__ = [
     "Word",
@@ -173,4 +173,4 @@ def diverged(words: Sequence[Word]) -> tuple[Diverged, ...]:
     """The optimizers whose number of steps differs between ranks that were in one group."""
     if len({word.size for word in words if not word.is_new}) > 1:
         return ()  # a rank that was left out for a while counted other steps
-    return steps.diverged([None if word.is_new else word.steps for word in words])
+    return diverged_by_steps([None if word.is_new else word.steps for word in words])

@@ -23,7 +23,7 @@ from rankbook.distributed.healing.standings import Standing, standing
 from rankbook.distributed.stores import Store
 from rankbook.heap import UNFINISHED, instances
 
-__all__ = ["Found", "find", "groups_of", "restart"]
+__all__ = ["OLDER", "Found", "find", "groups_of", "restart"]
 
 _dist: Any = import_module("torch.distributed")
 
@@ -65,7 +65,7 @@ class Found:
     @property
     def amid(self) -> tuple[str, ...]:
         """Kinds of FSDP modules that are in the middle of a step, and of pipelines: see there."""
-        asked = {_OLDER: fsdp1.is_amid, _PIPELINE: pipelines.is_amid}
+        asked = {OLDER: fsdp1.is_amid, _PIPELINE: pipelines.is_amid}
         others = {name for name, one, _ in self.others if name in asked and asked[name](one)}
         return *others, *(kind for kind, module in self.fsdp if fsdp2.is_amid(module))
 
@@ -97,7 +97,7 @@ class Found:
         Args:
             groups: Groups without a new rank, which leave such modules whole.
         """
-        of_parts = [one for one in self.others if one[0] == _OLDER]
+        of_parts = [one for one in self.others if one[0] == OLDER]
         parted = Found(others=tuple(one for one in of_parts if not set(one[2]) <= set(groups)))
         return replace(self, others=self.less(parted).others), parted
 
@@ -179,14 +179,14 @@ def _find(names: Mapping[Any, str]) -> Found:
     return Found(tuple(ddp), tuple(shards), tuple(meshes), tuple(rest), tuple(optimizers))
 
 
-_OLDER = "FullyShardedDataParallel"
+OLDER = "FullyShardedDataParallel"
 """Also its kind, for all of them: their parameters differ between ranks."""
 
 _PIPELINE = "_PipelineSchedule"
 
 _OTHERS = {
     "ZeroRedundancyOptimizer": "ZeRO optimizers",
-    _OLDER: "FSDP modules",
+    OLDER: "FSDP modules",
     _PIPELINE: "pipelines",
 }
 """By class of another holder of groups, its name in the plural."""
@@ -251,8 +251,8 @@ def restart(
         hindered.append((Found(fsdp=((kind, module),)), lack))
     for one in found.others:
         name, holder, _ = one
-        if name == _OLDER:
-            lack = fsdp1.hindrance(holder, was_cut=_OLDER in cut)
+        if name == OLDER:
+            lack = fsdp1.hindrance(holder, was_cut=OLDER in cut)
         elif name == _PIPELINE:
             lack = pipelines.restart(holder, was_cut=is_new or _PIPELINE in cut)
         else:

@@ -155,6 +155,7 @@ class Group:
     def before_cell(self) -> None:
         """Forget an attempt to make a group, which not all ranks share; restore names."""
         self.names.restore()
+        healing.begin_cell()
         if not dist.is_initialized():
             teardown.forget_attempt()
 

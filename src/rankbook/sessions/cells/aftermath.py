@@ -11,6 +11,7 @@ from rankbook.interrupts import ignore_ctrl_c
 from rankbook.models import Diagnosis, Failure, Look
 from rankbook.sessions.cells.comparing import verdict_on
 from rankbook.sessions.cells.results import CellResult, RankResult
+from rankbook.sessions.cells.unfinished import why_useless
 from rankbook.sessions.group import carried
 from rankbook.sessions.group import stuck as stuck_ranks
 from rankbook.sessions.group.group import Group
@@ -182,8 +183,16 @@ class Aftermath:
     ) -> str | None:
         """Why the group must be re-created though no rank was freed; None if it need not be."""
         size = len(self._group.infos)
-        if size < 2 or (result.ok and not result.lost):  # noqa: PLR2004 - one rank has no group
+        if size == 0 or (result.ok and not (result.lost or result.was_interrupted)):
             return None
+        if size > 1 and (result.lost or any(map(_has_lost, failures.values()))):
+            return self._why_lost(result, failures)
+        if ran == size > 1 and self._is_out_of_step():
+            return ""
+        return why_useless(self._members, was_interrupted=result.was_interrupted)
+
+    def _why_lost(self, result: CellResult, failures: Mapping[int, Failure]) -> str:
+        """Why connections were lost; empty if that was said."""
         if any(map(outcomes.is_timeout, failures.values())):
             return self._too_long()
         if any(map(outcomes.is_lost, failures.values())):
@@ -194,10 +203,8 @@ class Aftermath:
                 "A handle of an earlier process group (irecv, async_op=True) cannot be waited for: "
                 "call again what it was for. A group that some ranks have ended must be made again."
             )
-        if result.lost:
-            where = self._members.in_words(result.lost)
-            return f"A call failed on {where}, and its group's connections ended with that."
-        return "" if ran == size and self._is_out_of_step() else None
+        where = self._members.in_words(result.lost)
+        return f"A call failed on {where}, and its group's connections ended with that."
 
     def _too_long(self) -> str:
         minutes = self._group.timeout_minutes
@@ -252,3 +259,8 @@ class Aftermath:
             return ""
         they = sentence_start(self._members.ranks_do(left, "had left", "had left"))
         return f"{they} the script's process group by then: {agree(left, 'it', 'they')} had ended."
+
+
+def _has_lost(failure: Failure) -> bool:
+    """Whether a call of a rank ended with the connections of its group."""
+    return outcomes.is_timeout(failure) or outcomes.is_lost(failure)

@@ -80,6 +80,9 @@ class CellResult(Mapping[int, RankResult]):
     ended: str = ""
     """Why it was ended at a prompt where ranks had stopped; empty if it was not."""
 
+    was_interrupted: bool = False
+    """Whether its end was requested."""
+
     was_overdue: bool = False
     """Whether a collective took longer than the group allows."""
 

@@ -130,6 +130,7 @@ class RunningCell:
                 self._collector.finish()
             self._call.forget()
         result = self._result(hang, overdue)
+        result.was_interrupted = freed is not None or self.watch.was_interrupted
         is_caught = freed and freed.was_busy and result.ok and result.diagnosis is None
         if is_caught and result.interruption:
             self._collector.note(result.interruption)

@@ -83,6 +83,11 @@ class Watch:
         self.unheard: dict[int, float] = {}
         self._heard = dict.fromkeys(self._ranks, self._began)
 
+    @property
+    def was_interrupted(self) -> bool:
+        """Whether the end of the cell was requested."""
+        return self.hang is not None and self.hang.interrupted is not None
+
     def pause(self, progress: Progress) -> float:
         """Look, if it is due; return the seconds within which it must be called again.
 
@@ -145,7 +150,7 @@ class Watch:
         Args:
             progress: How the cell went so far, by rank.
         """
-        if self.hang is not None and self.hang.interrupted is not None:
+        if self.was_interrupted:
             return  # a look after ranks were freed shows less
         seconds = time.monotonic() - self._began
         if not self.is_hopeless() or self.hang is None:

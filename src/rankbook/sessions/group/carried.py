@@ -8,7 +8,7 @@ from math import ceil
 from rankbook.models import GroupInfo
 from rankbook.words import agree, in_words, plural, sentence_start
 
-__all__ = ["sentence_end"]
+__all__ = ["listed", "sentence_end"]
 
 
 def sentence_end(infos: Mapping[int, GroupInfo]) -> str:
@@ -21,14 +21,14 @@ def sentence_end(infos: Mapping[int, GroupInfo]) -> str:
     goes_on = _kinds(info.healed for info in infos.values())
     goes_on = [kind for kind in goes_on if kind not in waiting]
     ended = _kinds(info.lost for info in infos.values())
-    text = f"; {_listed(goes_on)} made before go on." if goes_on else "."
+    text = f"; {listed(goes_on)} made before go on." if goes_on else "."
     if ended:
-        some = _listed([f"some {kind}" if kind in goes_on else kind for kind in ended])
+        some = listed([f"some {kind}" if kind in goes_on else kind for kind in ended])
         text += f" {sentence_start(some)} made before have ended; each says so when it is used."
     if waiting:
         new = [rank for rank, info in infos.items() if info.is_new]
         subject = f"{in_words(new)} {agree(new, 'has', 'have')}" if new else "the replaced rank has"
-        text += f" {sentence_start(_listed(waiting))} wait until {subject} them, too."
+        text += f" {sentence_start(listed(waiting))} wait until {subject} them, too."
     return text + _diverged(infos)
 
 
@@ -43,7 +43,7 @@ def _diverged(infos: Mapping[int, GroupInfo]) -> str:
         most, *fewer = sorted(by_count, reverse=True)
         counts = [f"{plural(ceil(most), 'step')}{_cut(most)} on {in_words(by_count[most])}"]
         less = [f"{ceil(count)}{_cut(count)} on {in_words(by_count[count])}" for count in fewer]
-        counts += [_listed(less)] if less else []
+        counts += [listed(less)] if less else []
         text += (
             f" Replicas have diverged: {name} has taken {', '.join(counts)}, since the group was "
             "made: load a checkpoint on all ranks."
@@ -59,6 +59,7 @@ def _kinds(by_rank: Iterable[Iterable[str]]) -> list[str]:
     return list(dict.fromkeys(kind for kinds in by_rank for kind in kinds))
 
 
-def _listed(kinds: list[str]) -> str:
+def listed(kinds: list[str]) -> str:
+    """``DDP modules, FSDP modules and subgroups``."""
     *most, last = kinds
     return f"{', '.join(most)} and {last}" if most else last

@@ -1,0 +1,28 @@
+"""Asking the ranks, after a cell that failed, whether they were stopped amid a training step."""
+
+from __future__ import annotations
+
+from rankbook.models import load
+from rankbook.models.groups import Unfinished
+from rankbook.models.requests import GetUnfinished
+from rankbook.replicas import diverged
+from rankbook.sessions.group.carried import listed
+from rankbook.sessions.members import Members
+
+__all__ = ["why_useless"]
+
+
+def why_useless(members: Members, *, was_interrupted: bool) -> str | None:
+    """Why the group must be re-created though its connections are whole; None if it need not be.
+
+    Empty if that is said once it is re-created.
+
+    Args:
+        members: The ranks, which are idle.
+        was_interrupted: Whether the cell was interrupted.
+    """
+    call = members.living().look(GetUnfinished(was_interrupted))
+    reports = [load(Unfinished, value) for _, value in sorted(call.values.items())]
+    if kinds := dict.fromkeys(kind for report in reports for kind in report.kinds):
+        return f"A step of {listed([*kinds])} was cut."
+    return "" if len(reports) > 1 and diverged([report.taken for report in reports]) else None
