@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from objects import COMMON, OBJECTS, STEP
+from objects import COMMON, OBJECTS, STEP, seen_after
 
 KINDS = {
     "DDP": ("DDP module", "ddp = DistributedDataParallel(ddp.module)"),
@@ -422,3 +422,22 @@ def test_an_object_that_was_made_again_as_told_works(four):
     states = four.pull("seen")
     assert len(states) == 3
     assert states[0] == states[1] == states[2]
+
+
+@pytest.mark.parametrize("who", ["True", "rank == 2"])
+def test_a_model_whose_step_was_cut_can_be_wrapped_again_for_another_world_size(four, who):
+    def steps():
+        return [seen_after(four, STEP.format(k)) for k in range(3)]
+
+    wrap = "model = DistributedDataParallel(model.module)"
+    adam = "optimizer = torch.optim.Adam(model.parameters(), lr=0.01)"
+    four.run(COMMON + OBJECTS["DDP"]).raise_for_error()
+    four.run(f"if {who}: halt['backward'] = 'raise'").raise_for_error()
+    assert not four.run("grads(0)").ok
+    change_size(four)
+    assert four.run("model(batch(0))")[0].error.ename == "StaleGroupError"
+    four.run(f"halt.clear()\n{wrap}\n{adam}").raise_for_error()
+    taken = steps()
+    four.run(f"model = DistributedDataParallel(make_model())\n{adam}").raise_for_error()
+    assert taken == steps()
+    four.initialize(nproc=4)

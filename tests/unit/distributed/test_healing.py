@@ -326,6 +326,26 @@ def test_only_a_ddp_module_says_so_where_torch_lacks_what_its_reducer_takes(
     assert len(model._forward_pre_hooks) == 1
 
 
+def test_a_ddp_module_whose_parameters_were_replaced_before_its_step_was_cut_says_so(group):
+    def cut(_gradient):
+        raise ValueError
+
+    layers = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
+    model, tensor = DistributedDataParallel(layers), torch.ones(1, 2)
+    for _ in range(2):  # in the second its buckets are sorted
+        model(tensor).sum().backward()
+    handle = layers[0].weight.register_hook(cut)
+    with pytest.raises(ValueError):  # noqa: PT011
+        model(tensor).sum().backward()
+    handle.remove()
+    layers[1].weight = torch.nn.Parameter(torch.ones(2, 2))
+    assert again().kinds == ("DDP modules",)
+    for _ in range(2):
+        with pytest.raises(StaleGroupError, match=r"were replaced after it was wrapped\): wrap"):
+            model(tensor)
+    DistributedDataParallel(layers)(tensor).sum().backward()
+
+
 def test_a_ddp_module_lacks_nothing_with_this_torch(group):
     assert reducers.lack(DistributedDataParallel(torch.nn.Linear(2, 2))) == ""
 

@@ -9,9 +9,17 @@ from itertools import count
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from rankbook.errors import StaleGroupError
+
 __all__ = ["as_made", "assigning", "layout", "parameters", "reduced"]
 
 _dist: Any = import_module("torch.distributed")
+
+_REPLACED = (
+    "this DDP module cannot go on after its group was left (some of its parameters were replaced "
+    "after it was wrapped): wrap the model that is in it again, "
+    "ddp = DistributedDataParallel(ddp.module)"
+)
 
 _assigned: MutableMapping[Any, list[list[int]]] = WeakKeyDictionary()
 """By DDP module, the layout that its reducer was made with."""
@@ -23,14 +31,22 @@ def reduced(module: Any) -> list[Any]:
 
 
 def layout(module: Any) -> list[list[int]]:
-    """By bucket, the indices of its parameters."""
+    """By bucket, the indices of its parameters.
+
+    Raises:
+        StaleGroupError: The module has other parameters by now.
+    """
     buckets = _of(module)
     if not buckets:
         return _assigned[module]
     with as_made(module, reduced(module)):
         every, _ = parameters(module)
     numbers = {id(parameter): number for number, parameter in enumerate(every)}
-    return [[numbers[id(each)] for each in bucket] for bucket in buckets]
+    try:
+        return [[numbers[id(each)] for each in bucket] for bucket in buckets]
+    except KeyError:
+        module.reducer._remove_autograd_hooks()  # they would go on in a module that wraps it again
+        raise StaleGroupError(_REPLACED) from None
 
 
 def _of(module: Any) -> list[list[Any]]:

@@ -31,6 +31,7 @@ from rankbook.distributed.healing.standings import (
     standing,
 )
 from rankbook.distributed.stores import Store
+from rankbook.errors import StaleGroupError
 
 __all__ = [
     "Begin",
@@ -95,7 +96,11 @@ def tell(module: Any, kind: str, standings: Sequence[Sequence[Standing]], store:
         return False
     if sign != "is_sorted":
         _sort_alone(module)
-    store.set(f"healing/buckets/{kind}", json.dumps(buckets.layout(module)))
+    try:
+        found = buckets.layout(module)
+    except StaleGroupError:  # the module says so itself when it is used
+        return False
+    store.set(f"healing/buckets/{kind}", json.dumps(found))
     return True
 
 
@@ -162,17 +167,15 @@ class Begin:
 
     def __call__(self, module: Any, _inputs: Any) -> None:
         """Restart the reducer, and remove this hook."""
-        handle = _due.pop(self.ddp, None)
-        if handle is None:  # of a copy of the module, in which everything is new
+        if self.ddp not in _due:  # of a copy of the module, in which everything is new
             hooks = module._forward_pre_hooks
             for number in [number for number, hook in hooks.items() if hook is self]:
                 del hooks[number]
             return
-        handle.remove()
-        if self.is_whole and self.ddp.require_backward_grad_sync:
-            return
-        are_sorted = self.are_sorted or (self.is_whole and _sort_as_torch_would(self.ddp))
-        _make(self.ddp, buckets.layout(self.ddp) if are_sorted else self.layout)
+        if not (self.is_whole and self.ddp.require_backward_grad_sync):
+            are_sorted = self.are_sorted or (self.is_whole and _sort_as_torch_would(self.ddp))
+            _make(self.ddp, buckets.layout(self.ddp) if are_sorted else self.layout)
+        _due.pop(self.ddp).remove()
 
 
 def renew(module: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -57,6 +58,7 @@ def refuse(found: Found, groups: Mapping[Any, str], origin: str) -> None:
     made = f"was made {origin}, whose process group has ended"
     for one, called, make in _what_runs(found):
         _refuse(one, f"this {called} {made}: {make}")
+    _detach(found)
     meshes.end(found.meshes, groups.values(), origin)
     saving.refuse()
 
@@ -71,6 +73,18 @@ def refuse_for_lack(found: Found, lack: str) -> None:
     for one, called, make in _what_runs(found):
         why = f"torch {torch.__version__} lacks what that takes: {lack}"
         _refuse(one, f"this {called} cannot go on after its group was left ({why}): {make}")
+    _detach(found)
+
+
+def _detach(found: Found) -> None:
+    """Take DDP modules off their parameters.
+
+    A traceback may hold them for long, and they would reduce what a module reduces that wraps the
+    model again.
+    """
+    for _, module in found.ddp:
+        with suppress(AttributeError):  # this torch lacks that
+            module.reducer._remove_autograd_hooks()
 
 
 def _what_runs(found: Found) -> Iterator[tuple[Any, str, str]]:
