@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from rankbook.models import load
 from rankbook.models.groups import Unfinished
 from rankbook.models.requests import GetUnfinished
@@ -10,6 +12,8 @@ from rankbook.sessions.group.carried import listed
 from rankbook.sessions.members import Members
 
 __all__ = ["why_useless"]
+
+logger = logging.getLogger(__name__)
 
 
 def why_useless(members: Members, *, was_interrupted: bool) -> str | None:
@@ -21,7 +25,13 @@ def why_useless(members: Members, *, was_interrupted: bool) -> str | None:
         members: The ranks, which are idle.
         was_interrupted: Whether the cell was interrupted.
     """
-    call = members.living().look(GetUnfinished(was_interrupted))
+    party = members.living()
+    call = party.request(GetUnfinished(was_interrupted))
+    # Each looks through its memory: longer than for a look at what it does.
+    call.wait(party.timing.repair_timeout(len(party)))
+    call.forget()
+    for rank, failure in call.failures.items():
+        logger.warning("rank %d does not know whether a step was cut: %s", rank, failure)
     reports = [load(Unfinished, value) for _, value in sorted(call.values.items())]
     if kinds := dict.fromkeys(kind for report in reports for kind in report.kinds):
         return f"A step of {listed([*kinds])} was cut."
