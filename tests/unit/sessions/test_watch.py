@@ -59,7 +59,7 @@ def looked(pool):
 def later(clock, watch, seconds):
     """Let time pass, then let the watch go on."""
     clock.sleep(seconds)
-    return watch.pause({})
+    return watch.pause(dict)
 
 
 def answer(watch, pool, number):
@@ -71,7 +71,7 @@ def answer(watch, pool, number):
 
 
 def test_a_short_cell_is_never_looked_at(watch, pool, clock):
-    assert watch.pause({}) == pytest.approx(0.7)
+    assert watch.pause(dict) == pytest.approx(0.7)
     assert later(clock, watch, 0.6) == pytest.approx(0.1)
     assert later(clock, watch, 0.09) == pytest.approx(0.01)
     assert looked(pool) == 0
@@ -102,14 +102,14 @@ def test_ranks_that_wait_are_looked_at_more_often_than_those_that_run(
 
 def test_a_watch_looks_at_once_after_a_change(watch, pool):
     watch.soon()
-    watch.pause({})
+    watch.pause(dict)
     assert looked(pool) == 1
 
 
 def test_a_change_does_not_put_off_a_look_that_is_due(watch, pool, clock):
     clock.sleep(2.0)
     watch.soon()
-    watch.pause({})
+    watch.pause(dict)
     assert looked(pool) == 1
 
 
@@ -137,7 +137,7 @@ def test_a_watch_does_not_wait_for_answers(watch, pool, clock, run):
     assert looked(pool) == 1
     assert watch.diagnosis is None
     answer(watch, pool, 3)
-    watch.pause({})
+    watch.pause(dict)
     assert watch.diagnosis.kind == "missing_rank"
     assert watch.diagnosis.stuck == (1, 2, 3)
 
@@ -274,7 +274,7 @@ def test_a_watch_forgets_its_verdict_after_ranks_were_freed(watch, pool, clock, 
     watch.begin_again()
     assert watch.diagnosis is watch.verdict is None
     assert not watch.is_hopeless()
-    assert watch.pause({}) == pytest.approx(0.5)
+    assert watch.pause(dict) == pytest.approx(0.5)
     later(clock, watch, 0.5)
     assert looked(pool) == 2
 

@@ -178,7 +178,8 @@ class RunningCell:
 
     def _hear_last_words(self) -> None:
         """Show what ended ranks printed but did not send."""
-        for rank in (self._call.failures.keys() & self._members.dead.keys()) - self._heard:
+        failed = self._call.failures.keys() - self._heard
+        for rank in failed & self._members.dead.keys() if failed else ():
             last = self._members.last_calls(self._members.placed().engines[rank])
             if last is not None:
                 self._heard.add(rank)
@@ -193,7 +194,7 @@ class RunningCell:
         self._news.tell(self._call.pending, self.watch.unheard, likely)
         with delay_ctrl_c():
             due = self._collector.pause(self._call.speaking - self._prompting.asking)
-        return min(due, self.watch.pause(self.progress))
+        return min(due, self.watch.pause(lambda: self.progress))
 
     def _wait(self) -> str:
         """Wait until the cell has ended, its ranks are to be freed, or one of them asks."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from rankbook.diagnosis import diagnose
@@ -88,11 +88,11 @@ class Watch:
         """Whether the end of the cell was requested."""
         return self.hang is not None and self.hang.interrupted is not None
 
-    def pause(self, progress: Progress) -> float:
+    def pause(self, progress: Callable[[], Progress]) -> float:
         """Look, if it is due; return the seconds within which it must be called again.
 
         Args:
-            progress: How the cell went so far, by rank.
+            progress: Tells how the cell went so far, by rank.
         """
         now = time.monotonic()
         if self._call is None:
@@ -104,7 +104,7 @@ class Watch:
         if self._call.done or now > self._late:
             call, self._call = self._call, None
             call.forget()
-            self._take(call, progress)
+            self._take(call, progress())
             self._due = now + self._period
         return 0.02
 
