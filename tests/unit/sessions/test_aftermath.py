@@ -135,6 +135,16 @@ def test_ranks_whose_optimizers_took_different_steps_get_a_new_group(settle, for
 
 
 @pytest.mark.parametrize(("was_interrupted", "generation"), [(False, 1), (True, 2)])
+def test_half_a_step_on_all_ranks_matters_where_the_cell_was_interrupted(
+    settle, formed, pool, was_interrupted, generation
+):
+    for number in pool.engines:
+        pool[number].steps = 0.5
+    settle(replace(result_of(r1=FAILED), was_interrupted=was_interrupted), None, [0, 1, 2, 3])
+    assert formed.generation == generation
+
+
+@pytest.mark.parametrize(("was_interrupted", "generation"), [(False, 1), (True, 2)])
 def test_a_forward_counts_as_a_step_where_the_cell_was_interrupted(
     settle, formed, pool, was_interrupted, generation
 ):

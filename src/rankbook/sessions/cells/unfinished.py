@@ -35,4 +35,10 @@ def why_useless(members: Members, *, was_interrupted: bool) -> str | None:
     reports = [load(Unfinished, value) for _, value in sorted(call.values.items())]
     if kinds := dict.fromkeys(kind for report in reports for kind in report.kinds):
         return f"A step of {listed([*kinds])} was cut."
-    return "" if len(reports) > 1 and diverged([report.taken for report in reports]) else None
+    # An error amid a step of an optimizer, the same on all ranks, has changed the same on all.
+    differing = [
+        steps
+        for _, steps in diverged([report.taken for report in reports])
+        if was_interrupted or len(set(steps)) > 1
+    ]
+    return "" if len(reports) > 1 and differing else None
