@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 
 import psutil
 import pytest
 from ports import reserved
-from processes import family, listening
+from processes import family, listening, wait_until
 
 from rankbook.display.facts import headline
 
@@ -229,6 +230,62 @@ def test_ranks_that_do_not_meet_are_told_where_each_waits_and_freed(
     assert all(place in found.summary for place in places), found.summary
     assert "did not meet" in found.summary
     assert {its.error.ename for its in result.values()} == {"KeyboardInterrupt"}
+
+
+NEVER = {
+    "a file": "dist.init_process_group('gloo', 'file://{folder}/f', rank=rank, world_size=3)",
+    "a file of one's own": (
+        "dist.init_process_group(\n"
+        "    'gloo', store=dist.FileStore('{folder}/s', 3), rank=rank, world_size=3\n)"
+    ),
+    "a file in no folder": (
+        "dist.init_process_group('gloo', 'file://{folder}/none/f', rank=rank, world_size=3)"
+    ),
+    "a stranger's port": (
+        "dist.init_process_group('gloo', 'tcp://127.0.0.1:{port}', rank=rank + 1, world_size=3)"
+    ),
+    "a stranger at MASTER_PORT": (
+        "import os\nkept = dict(os.environ)\n"
+        "os.environ.update(MASTER_PORT='{port}', RANK=str(rank + 1), WORLD_SIZE='3')\n"
+        "try:\n    dist.init_process_group('gloo')\nfinally:\n    os.environ.update(kept)"
+    ),
+    "a store at a stranger's port": (
+        "dist.TCPStore('127.0.0.1', {port}, world_size, is_master=False)"
+    ),
+}
+
+
+@pytest.mark.parametrize("method", NEVER.values(), ids=NEVER)
+def test_ranks_that_wait_for_who_never_comes_are_told_so_and_freed(world, method, tmp_path):
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as stranger:
+        port = str(stranger.getsockname()[1])
+        method = method.replace("{folder}", str(tmp_path)).replace("{port}", port)
+        result = world.run(LEAVE + method, timeout=10)
+    assert {its.error.ename for its in result.values()} == {"KeyboardInterrupt"}
+    assert result.diagnosis.kind == "missing_rank", result.diagnosis.summary
+
+
+def test_the_wait_for_a_stranger_ends_with_the_timeout(world):
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as stranger:
+        port = stranger.getsockname()[1]
+        code = (
+            "import datetime\nsoon = datetime.timedelta(seconds=0.5)\n"
+            f"dist.TCPStore('127.0.0.1', {port}, 2, is_master=False, timeout=soon)"
+        )
+        result = world.run(code, timeout=30)
+    assert {its.error.ename for its in result.values()} == {"DistNetworkError"}
+    assert f"what listens at 127.0.0.1:{port} did not answer" in result[0].error.evalue
+
+
+def test_the_file_of_a_group_of_another_size_is_removed_with_it(world, tmp_path):
+    file = tmp_path / "file"
+    code = (
+        f"dist.init_process_group('gloo', f'file://{file}{{rank}}', rank=0, world_size=1)\n"
+        "y = torch.ones(2)\ndist.all_reduce(y)\ndist.destroy_process_group()\ny.tolist()"
+    )
+    for _ in range(2):
+        assert values(world, f"if dist.is_initialized(): {LEAVE}{code}") == {"[1.0, 1.0]"}
+        wait_until(lambda: not [*tmp_path.iterdir()])
 
 
 BACKEND = """

@@ -243,11 +243,15 @@ def _create_store(
 def _file_store(path: str, world_size: int = -1, *args: Any, **kw: Any) -> Any:
     """Replace the torch function that makes a store in a file."""
     launch = _session.launch
-    if _is_here(launch) and launch.one_host and world_size == launch.world_size:
-        at, timeout = meets.in_file(path), _RENDEZVOUS.default_pg_timeout
+    if not _is_here(launch):
+        return _originals[_FILE](path, world_size, *args, **kw)
+    at, timeout = meets.in_file(path), _RENDEZVOUS.default_pg_timeout
+    if launch.one_host and world_size == launch.world_size:
         with suppress(KnockError):
             return _meet(launch, at, timeout, FileDoor(path))
-    return _originals[_FILE](path, world_size, *args, **kw)
+    with meets.announced(at, None, max(world_size, 0), timeout):
+        opening.wait_for_folder(path)
+    return meets.interruptible(_originals[_FILE](path, world_size, *args, **kw), timeout, at)
 
 
 def _is_here(launch: Launch | None) -> TypeGuard[Launch]:

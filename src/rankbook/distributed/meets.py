@@ -53,6 +53,11 @@ _places: WeakKeyDictionary[Store, str] = WeakKeyDictionary()
 _prefixes: WeakKeyDictionary[Store, str | None] = WeakKeyDictionary()
 """Below which keys of a store start, with those of the stores below it."""
 
+_below: WeakKeyDictionary[Store, Store] = WeakKeyDictionary()
+"""What prefixes were put before: it lives as long as they, one of which torch keeps with a group.
+
+So a store in a file, which is removed with the last of them, need not be kept otherwise."""
+
 _of_ranks: WeakSet[Store] = WeakSet()
 """Those that no other process reaches than ranks of the session."""
 
@@ -78,6 +83,7 @@ def _noting(made: Any, /, *args: Any, **kwargs: Any) -> None:
     _construct(made, *args, **kwargs)
     given = dict(zip(("prefix", "store"), args, strict=False)) | kwargs
     outer = _prefix_of(given["store"])
+    _below[made] = given["store"]
     _prefixes[made] = None if outer is None else f"{outer}/{given['prefix']}".lstrip("/")
 
 
@@ -145,12 +151,21 @@ def interruptible(
         size: How many ranks meet there; 0: others than ranks of the session may reach it, too.
         prefix: Below which prefix of that place; empty: the same on all ranks.
     """
+    is_in_file = isinstance(_base(store), FileStore)
     if not devices.gpu_count():  # threads of NCCL's are better served without Python
         store = Interruptible(store, timeout, size)
         if not size:
             store.kind = "other store"
     stands_for(store, at, size, prefix)
-    _kept.append(store)
+    if not is_in_file:
+        _kept.append(store)
+    return store
+
+
+def _base(store: Any) -> Any:
+    """The store below all prefixes."""
+    while isinstance(store, PrefixStore):
+        store = store.underlying_store
     return store
 
 

@@ -1,7 +1,8 @@
 """``TCPStore(...)`` that code opens by itself in a process of a session.
 
 Torch's constructor waits in C++, where Ctrl+C does not reach it: on a client until something
-listens at the port, on a server until as many clients have come as it was told of. Here both are
+listens at the port and answers (for ever, if that is no store), on a server until as many clients
+have come as it was told of. Here both are
 waited for in Python, in the main thread of a rank. Torch's own rendezvous opens such stores, too,
 where :mod:`rankbook.distributed.by_hand` leaves it to torch.
 
@@ -12,20 +13,20 @@ from __future__ import annotations
 
 import functools
 import os
-import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
-from torch.distributed import DistNetworkError
+from torch.distributed import DistNetworkError, DistStoreError
 
-from rankbook.distributed import meets
+from rankbook.distributed import connecting, meets
 from rankbook.distributed.stores import TCPStore, poll
 
-__all__ = ["Opening", "install", "remove"]
+__all__ = ["Opening", "install", "remove", "wait_for_folder"]
 
 _CLASS: Any = TCPStore
 _original: Callable[..., None] = TCPStore.__init__
@@ -33,7 +34,17 @@ _TIMEOUT = timedelta(seconds=300)
 """Torch's own, of a store that is given none."""
 
 _LET_GO = timedelta(seconds=1)
-_PARAMETERS = ("host_name", "port", "world_size", "is_master", "timeout", "wait_for_workers")
+_PARAMETERS = (
+    "host_name",
+    "port",
+    "world_size",
+    "is_master",
+    "timeout",
+    "wait_for_workers",
+    "multi_tenant",
+    "master_listen_fd",
+    "use_libuv",
+)
 
 _home = 0
 """The process whose stores are opened in Python: not one that was forked from it."""
@@ -75,7 +86,8 @@ def remove() -> None:
 def _open(store: Any, *args: Any, **kwargs: Any) -> None:
     given = dict(zip(_PARAMETERS, args, strict=False)) | kwargs
     is_main = threading.current_thread() is threading.main_thread() and os.getpid() == _home
-    if not is_main or not {"host_name", "port"} <= given.keys():
+    is_whole = {"host_name", "port"} <= given.keys() and len(args) <= len(_PARAMETERS)
+    if not (is_main and is_whole and isinstance(given.get("timeout", _TIMEOUT), timedelta)):
         _original(store, *args, **kwargs)
         return
     size, serves = given.get("world_size") or 0, bool(given.get("is_master"))
@@ -87,37 +99,56 @@ def _open(store: Any, *args: Any, **kwargs: Any) -> None:
             if serves:
                 _serve(given, lambda: _original(store, *args, **kwargs))
             else:
-                _wait_for_server(given)
-                _original(store, *args, **kwargs)
+                _connect(store, given)
     except BaseException:
         store = None  # the traceback would keep it, and with it the port
         raise
 
 
-def _wait_for_server(given: dict[str, Any]) -> None:
-    """Wait until something listens where a client is to connect.
+def _connect(store: Any, given: dict[str, Any]) -> None:
+    """Connect a client once something listens and answers.
 
     Raises:
         DistNetworkError: Nothing does within the timeout.
     """
-    where, unknown = (given["host_name"], int(given["port"])), ""
-
-    def listens() -> bool:
-        nonlocal unknown
-        try:
-            socket.create_connection(where, timeout=1).close()
-        except socket.gaierror as error:
-            unknown = f" ({error.strerror})"
-            return False
-        except OSError:
-            return False
-        return True
-
     timeout = given.get("timeout", _TIMEOUT)
-    if not listens() and not Opening(listens).wait([_named(given)], timeout):
+    deadline = time.monotonic() + timeout.total_seconds()
+
+    def make(limit: timedelta) -> Any:
+        _original(store, **given | {"timeout": limit})
+        return store
+
+    def wait(ready: Callable[[], bool], until: float) -> None:
+        left = timedelta(seconds=max(0.0, until - time.monotonic()))
+        Opening(ready).wait([_named(given)], left)
+
+    try:
+        connecting.construct(make, given["host_name"], int(given["port"]), deadline, wait)
+    except connecting.NoStoreError as error:
+        within = f"within {timeout.total_seconds():g} s ({error})"
+        if error.listens:
+            raise DistNetworkError(
+                f"what listens at {_named(given)} did not answer as a store {within}: choose "
+                "another port"
+            ) from None
         raise DistNetworkError(
-            f"no store listened at {_named(given)} within {timeout.total_seconds():g} s{unknown}: "
-            "check the host and the port, and that another rank opens it there with is_master=True"
+            f"no store listened at {_named(given)} {within}: check the host and the port, and "
+            "that another rank opens it there with is_master=True"
+        ) from None
+    store.set_timeout(timeout)
+
+
+def wait_for_folder(path: str) -> None:
+    """Wait until the folder of a file is there, as torch's constructor of a FileStore does.
+
+    Raises:
+        DistStoreError: It does not come within the time that torch waits.
+    """
+    folder = Path(path).parent
+    if not folder.is_dir() and not Opening(folder.is_dir).wait([str(folder)], _TIMEOUT):
+        raise DistStoreError(
+            f"the folder {folder} did not come to be within {_TIMEOUT.total_seconds():g} s: "
+            "make it on one rank, or give a file in another folder"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import gc
 import os
 import socket
 from importlib import import_module
@@ -109,12 +110,26 @@ def test_on_several_hosts_loopback_is_not_where_they_meet(met, session):
     assert met == [("127.0.0.1", 29500, 0, 2, MINUTE)]
 
 
-def test_a_meeting_of_all_ranks_in_a_file_takes_place_where_the_session_meets(met, session):
+def test_a_meeting_of_all_ranks_in_a_file_takes_place_where_the_session_meets(
+    met, session, tmp_path
+):
     session()
-    TORCHS.FileStore("/some/file", 2)
-    TORCHS.FileStore("/some/file", 3)
-    TORCHS.FileStore("/some/file")
-    assert met == [(0, 2, "by hand//some/file/2"), ("/some/file", 3), ("/some/file", -1)]
+    file = str(tmp_path / "file")
+    TORCHS.FileStore(file, 2)
+    others = [TORCHS.FileStore(file, 3), TORCHS.FileStore(file)]
+    assert met == [(0, 2, f"by hand/{file}/2"), (file, 3), (file, -1)]
+    assert {its.kind for its in others} == {"other store"}
+
+
+def test_a_file_in_which_others_meet_is_removed_with_the_group(session, tmp_path):
+    session()
+    file = tmp_path / "file"
+    store = dist.PrefixStore("group", TORCHS.FileStore(str(file), 1))
+    gc.collect()
+    store.set("key", "value")
+    assert (store.get("key"), file.exists()) == (b"value", True)
+    del store
+    assert not file.exists()
 
 
 def test_a_process_that_was_forked_is_no_rank(met, session, monkeypatch):

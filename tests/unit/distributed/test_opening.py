@@ -9,7 +9,8 @@ import threading
 from datetime import timedelta
 
 import pytest
-from torch.distributed import DistNetworkError, TCPStore
+from processes import wait_until
+from torch.distributed import DistNetworkError, DistStoreError, TCPStore
 
 from rankbook.distributed import opening
 
@@ -88,3 +89,60 @@ def test_a_port_that_is_taken_is_reported_by_torch():
 def test_wrong_arguments_are_reported_by_torch():
     with pytest.raises(TypeError, match="incompatible constructor arguments"):
         TCPStore(HERE)
+
+
+@pytest.fixture
+def stranger():
+    """A port at which something listens and says nothing."""
+    with socket.create_server((HERE, 0), backlog=16) as listener:
+        yield listener.getsockname()[1]
+    wait_until(lambda: not connecting_threads())
+
+
+def connecting_threads():
+    return [one for one in threading.enumerate() if one.name == "rankbook-connect"]
+
+
+@pytest.mark.usefixtures("ctrl_c_when_it_waits")
+def test_ctrl_c_ends_the_wait_for_what_listens_and_does_not_answer(stranger):
+    with pytest.raises(KeyboardInterrupt):
+        TCPStore(HERE, stranger, 2, is_master=False)
+
+
+def test_a_client_of_what_does_not_answer_says_so_after_its_timeout(stranger):
+    said = f"what listens at {HERE}:{stranger} did not answer as a store within 0.3 s"
+    with pytest.raises(DistNetworkError, match=said):
+        TCPStore(HERE, stranger, 2, is_master=False, timeout=timedelta(seconds=0.3))
+
+
+def test_a_client_keeps_the_timeout_that_it_was_given(port):
+    server = TCPStore(HERE, port, is_master=True)
+    client = TCPStore(HERE, port, None, False, timedelta(seconds=77))  # noqa: FBT003
+    server.set("key", "value")
+    assert (client.get("key"), client.timeout) == (b"value", timedelta(seconds=77))
+
+
+def test_wrong_arguments_of_a_client_are_reported_by_torch(port):
+    server = TCPStore(HERE, port, is_master=True)
+    with pytest.raises(TypeError, match="incompatible constructor arguments"):
+        TCPStore(HERE, port, "two", is_master=False)
+    assert server.port == port
+
+
+@pytest.mark.usefixtures("ctrl_c_when_it_waits")
+def test_ctrl_c_ends_the_wait_for_the_folder_of_a_file(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        opening.wait_for_folder(str(tmp_path / "none" / "file"))
+
+
+def test_the_folder_of_a_file_may_come_late(tmp_path):
+    folder = tmp_path / "late"
+    threading.Timer(0.05, folder.mkdir).start()
+    opening.wait_for_folder(str(folder / "file"))
+    assert folder.is_dir()
+
+
+def test_a_folder_that_does_not_come_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(opening, "_TIMEOUT", timedelta(seconds=0.1))
+    with pytest.raises(DistStoreError, match=r"did not come to be within 0\.1 s"):
+        opening.wait_for_folder(str(tmp_path / "none" / "file"))
