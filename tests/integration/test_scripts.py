@@ -196,13 +196,30 @@ def test_with_clean_no_names_threads_and_processes_stay(two, write):
         child = subprocess.Popen(["sleep", "600"])
     """)
     result = two.run_script("train.py")
-    assert {its.left for its in result.values()} == {"1 thread and 1 process"}
+    assert {its.left for its in result.values()} == {"1 thread (<lambda>) and 1 process"}
     assert value(two, "cleaned") == "1"
     value(two, "del cleaned\nchild.kill()\nchild.wait()")
     result = two.run_script("train.py", clean=True)
     assert {its.left for its in result.values()} == {""}
     code = "import psutil\n'cleaned' in globals(), len(psutil.Process().children())"
     assert value(two, code) == "(False, 0)"
+
+
+def test_a_thread_that_waits_in_a_queue_ends_or_is_named(two, write):
+    write("""
+        import queue, threading
+        def load(): queue.Queue().get()
+        def stay(): queue.SimpleQueue().get()
+        for function in (load, stay):
+            threading.Thread(target=function, daemon=True).start()
+    """)
+    result = two.run_script("train.py")
+    assert {its.left for its in result.values()} == {"2 threads (load, stay)"}
+    result = two.run_script("train.py", clean=True)
+    assert {its.left for its in result.values()} == {"1 thread (stay)"}
+    running = "import threading\nsorted(one.name.split()[-1] for one in threading.enumerate())"
+    assert "(load)" not in value(two, running)
+    two.restart_ranks([0, 1])
 
 
 def test_a_module_is_run_as_by_python_m(two, write):

@@ -101,9 +101,12 @@ class RunMagics(RankMagics):
             )
             for kind, ranks in _left(result).items():
                 they = sentence_start(ranks_do(ranks, "still runs", "still run"))
-                output.note(
-                    f"{they} {kind} of {words[0]}: run it with --clean to end what it leaves."
+                what_to_do = (
+                    "nothing ends that from outside; %dist_restart gives new processes"
+                    if args.clean
+                    else "run it with --clean to end what it leaves"
                 )
+                output.note(f"{they} {kind} of {words[0]}: {what_to_do}.")
             return result
 
         show(self.shell, session, chosen, run, out=args.out, wait=not args.no_wait)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import socket
 import socketserver
 import threading
@@ -60,13 +61,13 @@ def test_a_name_that_a_cell_has_given_to_something_else_stays():
 
 
 def test_a_thread_that_does_not_return_to_python_is_not_waited_for_long():
-    former, before, go = Former(), Left(), threading.Event()
-    thread = threading.Thread(target=go.wait, daemon=True)
+    former, before, go = Former(), Left(), queue.SimpleQueue()
+    thread = threading.Thread(target=go.get, daemon=True)
     thread.start()
     former.keep({}, before.since())
     began = time.monotonic()
     former.end({})
     assert time.monotonic() - began < 2
     assert thread.is_alive()
-    go.set()
+    go.put(None)
     thread.join()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -11,9 +12,14 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import psutil
+import pytest
 from processes import wait_until
 
+from rankbook.engine.cells import left as room
 from rankbook.engine.cells.left import Left
+
+# Threads end with SystemExit, of which Python says nothing.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 
 
 def test_a_process_that_has_ended_does_not_count_though_nobody_has_waited_for_it():
@@ -65,3 +71,49 @@ def test_a_pool_without_work_ends_with_its_executor_and_logs_nothing(caplog):
     thread.join(5)
     assert not thread.is_alive()
     assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        lambda: queue.Queue().get(),
+        lambda: queue.Queue().get(timeout=60),
+        threading.Event().wait,
+        threading.Semaphore(0).acquire,
+        threading.Barrier(2).wait,
+    ],
+    ids=["queue", "queue with a timeout", "event", "semaphore", "barrier"],
+)
+def test_a_thread_that_waits_for_a_condition_is_ended(wait):
+    before = Left()
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    wait_until(lambda: sys._current_frames()[thread.ident].f_code.co_name == "wait")
+    left = before.since()
+    left.end()
+    assert not thread.is_alive()
+    assert str(left) == ""
+
+
+def test_a_thread_that_cannot_be_ended_is_named(monkeypatch):
+    monkeypatch.setattr(room, "_PATIENCE", 0.1)
+    before, waits, named = Left(), queue.SimpleQueue(), queue.SimpleQueue()
+
+    class Loader(threading.Thread):
+        def run(self):
+            waits.get()
+
+    threads = [
+        threading.Thread(target=waits.get, daemon=True),
+        threading.Thread(target=named.get, name="watchdog", daemon=True),
+        Loader(daemon=True),
+    ]
+    for each in threads:
+        each.start()
+    left = before.since()
+    left.end()
+    assert str(left) == "3 threads (Loader, get, watchdog)"
+    for each in (waits, waits, named):
+        each.put(None)
+    for each in threads:
+        each.join(5)

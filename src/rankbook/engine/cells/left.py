@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import sys
 import threading
 import time
@@ -115,9 +116,10 @@ class Left:
                     break
 
     def __str__(self) -> str:
-        """``2 threads and 1 process``; empty where nothing is left."""
+        """``2 threads (load, watch) and 1 process``; empty where nothing is left."""
+        names = ", ".join(sorted({_named(one) for one in self.threads}))
         counts = [
-            plural(len(self.threads), "thread") if self.threads else "",
+            f"{plural(len(self.threads), 'thread')} ({names})" if self.threads else "",
             f"{len(self.processes)} process{'es' if len(self.processes) > 1 else ''}"
             if self.processes
             else "",
@@ -128,6 +130,8 @@ class Left:
         """End it: processes by a signal, threads by an exception that nothing catches by mistake.
 
         A thread that waits in C gets the exception when it returns to Python.
+
+        Afterwards, this has what could not be ended.
         """
         for process in self.processes:
             with suppress(psutil.Error):
@@ -141,6 +145,8 @@ class Left:
         for process in self.processes:
             with suppress(OSError):  # none of ours, or reaped already
                 os.waitpid(process.pid, os.WNOHANG)
+        self.processes = {one for one in self.processes if _runs(one)}
+        self.threads = {one for one in self.threads if one.is_alive()}
 
     def end_threads(self, patience: float = _SOON) -> None:
         """End the threads, and wait for that.
@@ -154,6 +160,7 @@ class Left:
         self.threads = {one for one in self.threads if not _has_no_work(one)}
         for thread in self.threads:
             _raise_in(thread, SystemExit)
+            _wake(thread)
         self._join(patience)
 
     def _join(self, patience: float) -> None:
@@ -162,8 +169,31 @@ class Left:
             thread.join(max(0.0, deadline - time.monotonic()))
 
 
+_NUMBERED = re.compile(r"Thread-\d+(?: \((.*)\))?")
+"""The name that Python gives to a thread: a number, which differs by rank, and its function."""
+
+
+def _named(thread: threading.Thread) -> str:
+    """The name of a thread, or of its function or class where no code has named it."""
+    if given := _NUMBERED.fullmatch(thread.name):
+        return given[1] or type(thread).__name__
+    return thread.name
+
+
 def _raise_in(thread: threading.Thread, kind: type[BaseException]) -> None:
     if thread.ident is not None:
         ctypes.pythonapi.PyThreadState_SetAsyncExc(
             ctypes.c_ulong(thread.ident), ctypes.py_object(kind)
         )
+
+
+def _wake(thread: threading.Thread) -> None:
+    """End its wait for a ``threading.Condition``, as that of a queue, an event or a semaphore.
+
+    Other waits, for a lock or in the system, cannot be ended from outside.
+    """
+    frame = sys._current_frames().get(thread.ident or 0)
+    if frame is not None and frame.f_code is threading.Condition.wait.__code__:
+        waits_for: Any = frame.f_locals.get("waiter")
+        with suppress(AttributeError, RuntimeError):  # it does not wait yet, or no longer
+            waits_for.release()

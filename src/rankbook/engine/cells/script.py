@@ -105,7 +105,7 @@ def execute(
     if script.clean:
         left.end()
         vars(module).clear()
-        left = Left(set(), set())
+        former.keep({}, left)  # what could not be ended
     else:
         own = {name for name in vars(module) if name.startswith("__")} | group.names.values.keys()
         namespace.update({name: value for name, value in vars(module).items() if name not in own})
