@@ -224,6 +224,18 @@ def test_a_module_of_a_backend_that_is_not_healed_says_so(another_backend):
         loss.backward()
 
 
+def test_a_module_that_wraps_the_model_of_one_that_ended_reduces_alone(another_backend):
+    layer, tensor = torch.nn.Linear(2, 2), torch.ones(1, 2)
+    former = DistributedDataParallel(layer)
+    former(tensor)  # its reducer now expects a backward
+    assert again(backend=another_backend).lost == ("DDP modules",)
+    dist.destroy_process_group()
+    begin("gloo")
+    DistributedDataParallel(layer)(tensor).sum().backward()
+    with pytest.raises(StaleGroupError):
+        former(tensor)
+
+
 def cut_in_the_forward():
     """An FSDP module in the middle of a step, its mesh, and an input."""
     mesh = init_device_mesh("cpu", (1,))

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import (
+    Callable,
+    Collection,
+    Iterator,
+    Mapping,
+    MutableMapping,
+    MutableSet,
+    Sequence,
+)
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.nn.modules.module import register_module_module_registration_hook
 from torch.nn.parallel import DistributedDataParallel
 
 from rankbook.distributed.healing import meshes, saving
 from rankbook.distributed.healing.replicated import entrance, is_replica, is_replicated
+from rankbook.distributed.healing.standings import is_cut
 from rankbook.distributed.healing.wrappers import Found
 from rankbook.errors import StaleGroupError
 
@@ -77,14 +87,39 @@ def refuse_for_lack(found: Found, lack: str) -> None:
 
 
 def _detach(found: Found) -> None:
-    """Take DDP modules off their parameters.
+    """Detach DDP modules from their parameters, as soon as their models are used otherwise.
 
-    A traceback may hold them for long, and they would reduce what a module reduces that wraps the
-    model again.
+    A traceback may hold them for long, and they would reduce gradients of a module that wraps the
+    model again. Before, the backward of a loss that was computed with them is still to raise.
     """
     for _, module in found.ddp:
-        with suppress(AttributeError):  # this torch lacks that
-            module.reducer._remove_autograd_hooks()
+        with suppress(AttributeError):  # this torch lacks something
+            if is_cut(module):  # its backward is over
+                module.reducer._remove_autograd_hooks()
+        _former.add(module)
+    if _former and _Watch.handle is None:
+        _Watch.handle = register_module_module_registration_hook(_detach_former)
+
+
+_former: MutableSet[Any] = WeakSet()
+"""DDP modules that cannot go on."""
+
+
+class _Watch:
+    handle: Any = None
+    """torch's handle of the hook that sees modules being made; None: not needed yet."""
+
+
+def _detach_former(owner: Any, name: str, model: Any) -> None:
+    """Detach those modules whose parameters another DDP module is about to take."""
+    if name != "module" or not isinstance(owner, DistributedDataParallel):
+        return
+    taken = {id(one) for one in model.parameters()}
+    for former in {*_former} - {owner}:
+        if taken & {id(one) for one in former.parameters()}:
+            with suppress(AttributeError):
+                former.reducer._remove_autograd_hooks()
+            _former.discard(former)
 
 
 def _what_runs(found: Found) -> Iterator[tuple[Any, str, str]]:
