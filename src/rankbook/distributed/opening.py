@@ -138,16 +138,20 @@ def _connect(store: Any, given: dict[str, Any]) -> None:
     store.set_timeout(timeout)
 
 
-def wait_for_folder(path: str) -> None:
+def wait_for_folder(path: str, timeout: timedelta = _TIMEOUT) -> None:
     """Wait until the folder of a file is there, as torch's constructor of a FileStore does.
+
+    Args:
+        path: The file.
+        timeout: How long to wait.
 
     Raises:
         DistStoreError: It does not come within the time that torch waits.
     """
     folder = Path(path).parent
-    if not folder.is_dir() and not Opening(folder.is_dir).wait([str(folder)], _TIMEOUT):
+    if not folder.is_dir() and not Opening(folder.is_dir).wait([str(folder)], timeout):
         raise DistStoreError(
-            f"the folder {folder} did not come to be within {_TIMEOUT.total_seconds():g} s: "
+            f"the folder {folder} did not come to be within {timeout.total_seconds():g} s: "
             "make it on one rank, or give a file in another folder"
         )
 

@@ -142,7 +142,7 @@ def test_the_folder_of_a_file_may_come_late(tmp_path):
     assert folder.is_dir()
 
 
-def test_a_folder_that_does_not_come_is_said(tmp_path, monkeypatch):
-    monkeypatch.setattr(opening, "_TIMEOUT", timedelta(seconds=0.1))
+def test_a_folder_that_does_not_come_is_said(tmp_path):
+    soon = timedelta(seconds=0.1)
     with pytest.raises(DistStoreError, match=r"did not come to be within 0\.1 s"):
-        opening.wait_for_folder(str(tmp_path / "none" / "file"))
+        opening.wait_for_folder(str(tmp_path / "none" / "file"), soon)

@@ -15,7 +15,6 @@ import psutil
 import pytest
 from processes import wait_until
 
-from rankbook.engine.cells import left as room
 from rankbook.engine.cells.left import Left
 
 # Threads end with SystemExit, of which Python says nothing.
@@ -95,8 +94,7 @@ def test_a_thread_that_waits_for_a_condition_is_ended(wait):
     assert str(left) == ""
 
 
-def test_a_thread_that_cannot_be_ended_is_named(monkeypatch):
-    monkeypatch.setattr(room, "_PATIENCE", 0.1)
+def test_a_thread_that_cannot_be_ended_is_named():
     before, waits, named = Left(), queue.SimpleQueue(), queue.SimpleQueue()
 
     class Loader(threading.Thread):
@@ -111,7 +109,7 @@ def test_a_thread_that_cannot_be_ended_is_named(monkeypatch):
     for each in threads:
         each.start()
     left = before.since()
-    left.end()
+    left.end(patience=0.1)
     assert str(left) == "3 threads (Loader, get, watchdog)"
     for each in (waits, waits, named):
         each.put(None)

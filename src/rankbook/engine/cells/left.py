@@ -126,22 +126,25 @@ class Left:
         ]
         return " and ".join(filter(None, counts))
 
-    def end(self) -> None:
+    def end(self, patience: float = _PATIENCE) -> None:
         """End it: processes by a signal, threads by an exception that nothing catches by mistake.
 
         A thread that waits in C gets the exception when it returns to Python.
 
         Afterwards, this has what could not be ended.
+
+        Args:
+            patience: Seconds for processes, and for threads.
         """
         for process in self.processes:
             with suppress(psutil.Error):
                 process.terminate()
         self.end_threads(patience=0)
-        _, alive = psutil.wait_procs(list(self.processes), timeout=_PATIENCE)
+        _, alive = psutil.wait_procs(list(self.processes), timeout=patience)
         for process in alive:
             with suppress(psutil.Error):
                 process.kill()
-        self._join(_PATIENCE)
+        self._join(patience)
         for process in self.processes:
             with suppress(OSError):  # none of ours, or reaped already
                 os.waitpid(process.pid, os.WNOHANG)
