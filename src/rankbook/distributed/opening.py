@@ -1,10 +1,9 @@
 """``TCPStore(...)`` that code opens by itself in a process of a session.
 
-Torch's constructor waits in C++, where Ctrl+C does not reach it: on a client until something
-listens at the port and answers (for ever, if that is no store), on a server until as many clients
-have come as it was told of. Here both are
-waited for in Python, in the main thread of a rank. Torch's own rendezvous opens such stores, too,
-where :mod:`rankbook.distributed.by_hand` leaves it to torch.
+Torch's constructor waits in C++, where Ctrl+C does not reach it. A client waits until a store
+answers at the port; if another program listens there, it waits for ever. A server waits for the
+number of clients that it was given. Here both wait in Python, in the main thread of a rank. Torch's
+own rendezvous opens such stores, too, where :mod:`rankbook.distributed.by_hand` leaves it to torch.
 
 (The constructor's parameters are documented, but replacing it is not: torch 2.9 to 2.15.)
 """
