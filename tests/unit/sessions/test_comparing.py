@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from rankbook.calls.fingerprints import Running, key_of
 from rankbook.models.calls import Call, Fingerprint, Making, Place, Slot
+from rankbook.sessions.cells.comparing import Comparing
 
 ALL = (0, 1, 2, 3)
 
@@ -128,3 +131,17 @@ def test_where_a_rank_does_not_answer_nobody_is_said_to_have_left_a_call_out(for
     take = pool[3].take
     pool[3].take = lambda task: None if task.op == "call" else take(task)
     assert formed.run("1").left_out == ()
+
+
+@pytest.mark.parametrize("left_out", [True, False])
+def test_ranks_that_are_gone_when_a_cell_has_ended_are_not_asked(formed, pool, left_out):
+    if left_out:
+        call_on(pool, (0, 1, 3), generation=formed.generation)
+    else:
+        say(pool, *[("all_reduce", "sum")] * 3, ("b", ""), generation=formed.generation)
+    comparing = Comparing(formed.members)
+    fingerprints = {rank: engine.fingerprints for rank, engine in pool.all.items()}
+    formed.members.placement = None  # as while the ranks are replaced
+    found = comparing.compare(fingerprints)
+    assert (found.differing, found.left_out) == ((), ())
+    assert pool.asked("call") == []

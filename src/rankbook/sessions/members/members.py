@@ -151,10 +151,11 @@ class Members(Engines):
         """Ranks; dead ones are included.
 
         Args:
-            chosen: Which; None: all.
+            chosen: Which; None: all. Those that are no ranks any more are left out: while a thread
+                ends a cell, another may have ended its ranks.
         """
         seats = self.seated()
-        return self.party(seats if chosen is None else {rank: seats[rank] for rank in chosen})
+        return self.party({r: e for r, e in seats.items() if chosen is None or r in chosen})
 
     def living(self) -> Party:
         """The live ranks."""
