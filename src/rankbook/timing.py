@@ -32,6 +32,8 @@ class Timing:
     """For engines' control threads to answer."""
     answer_each: float = 0.05
     """For each of many engines, which may share a few cores: then this is longer."""
+    reply: float = 10.0
+    """For all engines to answer where nothing goes on without it: each may first import code."""
     adopt: float = 5.0
     """For joined engines to report which group they are in."""
     idle_poll: float = 0.02

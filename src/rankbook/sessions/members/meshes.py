@@ -61,7 +61,7 @@ def held(party: Party, name: str) -> dict[int, HeldMesh]:
     Raises:
         RankbookError: Some rank does not answer.
     """
-    answers = party.ask(GetMesh(name), party.timing.answer_timeout(len(party)))
+    answers = party.ask(GetMesh(name), party.timing.reply)
     return {rank: load(HeldMesh, answer) for rank, answer in answers.items()}
 
 

@@ -7,10 +7,11 @@ from typing import Any
 
 from rankbook.cluster.transport.call import Call, Event
 from rankbook.cluster.transport.channel import Channel
-from rankbook.errors import EngineError, SessionError
+from rankbook.errors import ClusterError, EngineError, SessionError
 from rankbook.models import events
 from rankbook.models.requests import RemoteError, Request
 from rankbook.timing import Timing
+from rankbook.words import agree, in_words, sentence_start
 
 __all__ = ["Party", "RankCall"]
 
@@ -66,7 +67,7 @@ class Party:
         """Ask for one operation and return at once.
 
         Args:
-            requests: The request for every rank, or one by rank.
+            requests: The request for every rank, or one by rank; those for others are left out.
             buffers: Bytes for every rank, sent with the JSON.
 
         Raises:
@@ -74,9 +75,9 @@ class Party:
         """
         if isinstance(requests, Request):
             requests = dict.fromkeys(self._engines, requests)
-        asked = {self._engines[rank]: request for rank, request in requests.items()}
+        ranks = {engine: rank for rank, engine in self._engines.items() if rank in requests}
+        asked = {engine: requests[rank] for engine, rank in ranks.items()}
         call = self._channel.request(asked, buffers)
-        ranks = {self._engines[rank]: rank for rank in requests}
         return RankCall(self._channel, call, ranks, self._told_of_dead)
 
     def look(self, request: Request) -> RankCall:
@@ -91,10 +92,18 @@ class Party:
 
         Raises:
             RankbookError: The first failure, as the class that the engine raised.
+            SessionError: A rank has ended; the message says how, and what to do.
             ClusterError: Some did not answer in time, or the controller is gone.
         """
-        values = self._channel.ask(dict.fromkeys(self._engines.values(), request), timeout)
-        return {rank: values[engine] for rank, engine in self._engines.items()}
+        call = self.request(request)
+        if not call.wait(timeout):
+            silent = sorted(call.pending)
+            raise ClusterError(
+                f"{sentence_start(in_words(silent))} did not answer within {timeout:g} s: "
+                f"%dist_status shows what {agree(silent, 'it does', 'they do')}."
+            )
+        call.raise_for_failure()
+        return call.values
 
     def owing(self, operations: Collection[str]) -> set[int]:
         """Ranks that have not yet answered a request for one of these operations."""
