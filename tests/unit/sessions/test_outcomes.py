@@ -77,6 +77,19 @@ def test_a_crash_is_reported_with_its_line_of_the_cell(complete, pool):
     )
 
 
+def test_a_crash_in_a_thread_of_cpp_is_reported_with_the_line_of_the_person(complete, pool):
+    pool[2].words = [
+        "Fatal Python error: Aborted",
+        "Thread 0x2 (most recent call first):",
+        '  File "/src/rankbook/distributed/destroying.py", line 109 in run',
+        "Thread 0x1 (most recent call first):",
+        '  File "/src/rankbook/engine/cells/bodies.py", line 40 in run',
+        '  File "/tmp/ipykernel_12/9/In [4].py", line 2 in <module>',
+    ]
+    pool.kill(2, -6)
+    assert complete({}, {})[2].line == "In [4] line 2"
+
+
 def test_an_engine_that_left_a_joined_cluster_is_reported_as_gone(make):
     session = make(2, owned=False)
     session.initialize("gloo")

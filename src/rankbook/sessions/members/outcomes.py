@@ -37,7 +37,7 @@ _TIMED_OUT = ("Timed out waiting", "timeout caused pair closure")
 _FRAME = re.compile(r'File "(.+)", line (\d+) in (\S+)')
 """A frame, as Python's fault handler writes it."""
 
-_NOT_OF_A_PERSON = re.compile(r"-packages/|/lib/python3|^<|/rankbook/(?:engine|calls)/")
+_NOT_OF_A_PERSON = re.compile(r"-packages/|/lib/python3|^<|/rankbook/(?:engine|calls|distributed)/")
 
 _TERMINATE = re.compile(r"^\s*what\(\):|\[enforce fail at [^\]]*\]")
 """The text of C++ and gloo around the reason for ending a process."""
