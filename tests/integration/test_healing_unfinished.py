@@ -79,6 +79,52 @@ def test_a_training_loop_that_catches_its_interrupt_goes_on(four):
     assert states(four, range(STEPS)) == expected
 
 
+UNEVEN = """
+import copy
+from torch.distributed.algorithms.join import Join, Joinable
+model = DistributedDataParallel(make_model())
+optimizer = {}
+def step(k):
+    grads(k)
+    optimizer.step()
+def uneven(fail=None):
+    with Join([one for one in (model, optimizer) if isinstance(one, Joinable)]):
+        for k in range(1, 4 + rank):
+            if fail and k == 2:
+                fail()
+            step(k)
+def raise_everywhere():
+    raise ValueError
+def raise_on_one():
+    if rank == 1: raise ValueError
+def call_another():
+    if rank == 2: dist.barrier()
+step(0)
+held = copy.deepcopy(model.state_dict())
+"""
+
+SGD = {
+    "SGD": "torch.optim.SGD(model.parameters(), lr=0.01)",
+    "ZeRO": "ZeroRedundancyOptimizer(model.parameters(), torch.optim.SGD, lr=0.01)",
+}
+
+
+@pytest.mark.parametrize("fail", ["raise_everywhere", "raise_on_one", "call_another"])
+@pytest.mark.parametrize("name", SGD)
+def test_a_join_that_an_error_has_left_changes_no_later_step(four, name, fail):
+    code = COMMON + UNEVEN.format(SGD[name])
+    four.run(code + "uneven()").raise_for_error()
+    expected = seen_after(four, "seen = mark(model.parameters())")
+    four.run(FORGET).raise_for_error()
+    four.run(code).raise_for_error()
+    assert not four.run(f"uneven({fail})").ok
+    four.run("model.load_state_dict(held)").raise_for_error()
+    # Nor does a rank that evaluates alone wait for the others.
+    four.run("with torch.no_grad(): model(batch(0))", ranks=[0]).raise_for_error()
+    four.run("uneven()").raise_for_error()
+    assert seen_after(four, "seen = mark(model.parameters())") == expected
+
+
 @pytest.mark.parametrize("place", ["forward", "between"])
 def test_an_error_in_a_forward_leaves_the_group_as_it_is(four, place):
     expected = expected_of(four, "DDP")

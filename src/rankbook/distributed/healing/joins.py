@@ -9,7 +9,12 @@ from typing import Any
 
 from torch.distributed.algorithms.join import Joinable
 
-__all__ = ["leave"]
+__all__ = ["is_in", "leave"]
+
+
+def is_in(one: Any) -> bool:
+    """Whether a DDP module or a ZeRO optimizer is in a ``Join``."""
+    return isinstance(one, Joinable) and one._join_config.enable
 
 
 def leave(one: Any) -> str:

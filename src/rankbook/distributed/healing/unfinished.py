@@ -8,12 +8,15 @@ failed, and their groups healed as if a connection had been cut.
 from __future__ import annotations
 
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rankbook.distributed.healing import fsdp1, fsdp2, reducers, steps, wrappers
+from rankbook.distributed.healing import fsdp1, fsdp2, joins, reducers, steps, wrappers
 from rankbook.distributed.healing.account import note
 from rankbook.distributed.healing.standings import is_cut
 from rankbook.models.groups import Unfinished
+
+if TYPE_CHECKING:
+    from torch.nn.parallel import DistributedDataParallel
 
 __all__ = ["unfinished"]
 
@@ -29,13 +32,22 @@ def unfinished(*, was_interrupted: bool) -> Unfinished:
     if account is None:
         return Unfinished()
     found = wrappers.find({one.group: one.terms.name for one in account.held})
-    ddp = tuple(one for one in found.ddp if not reducers.lack(one[1]) and is_cut(one[1]))
+    ddp = tuple(one for one in found.ddp if _is_cut(one[1]))
     fsdp = tuple(one for one in found.fsdp if _is_amid(fsdp2, one[1], also_forward=was_interrupted))
-    older = (one for one in found.others if one[0] == wrappers.OLDER)
-    others = tuple(one for one in older if _is_amid(fsdp1, one[1], also_forward=was_interrupted))
+    others = tuple(
+        (name, holder, held)
+        for name, holder, held in found.others
+        if joins.is_in(holder)
+        or (name == wrappers.OLDER and _is_amid(fsdp1, holder, also_forward=was_interrupted))
+    )
     cut = wrappers.Found(ddp, fsdp, others=others)
     taken = steps.taken_in_cell(found.optimizers)
     return Unfinished(cut.kinds, {kind: tuple(counts) for kind, counts in taken.items()})
+
+
+def _is_cut(module: DistributedDataParallel) -> bool:
+    # In a Join that an error has left, a forward on one rank only would wait for the others.
+    return joins.is_in(module) or (not reducers.lack(module) and is_cut(module))
 
 
 def _is_amid(family: ModuleType, module: Any, *, also_forward: bool) -> bool:
