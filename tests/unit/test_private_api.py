@@ -89,6 +89,7 @@ FSDP_GROUP = "torch.distributed.fsdp._fully_shard._fsdp_param_group.FSDPParamGro
 FSDP_PARAMETER = "torch.distributed.fsdp._fully_shard._fsdp_param.FSDPParam"
 DTENSOR = "torch.distributed.tensor.DTensor"
 MESH = "torch.distributed.device_mesh.DeviceMesh"
+SCALER = "torch.amp.GradScaler"
 ZERO = "torch.distributed.optim.ZeroRedundancyOptimizer"
 REPLICATE = "torch.distributed._composable.replicate"
 SCHEDULE = "torch.distributed.pipelining.schedules.PipelineScheduleSingle"
@@ -279,6 +280,7 @@ USES = [
     (MESH, "_coordinate_on_dim", "distributed"),
     (REPLICATE, "_ReplicateState", "distributed"),
     (f"{REPLICATE}._ReplicateState", "_ddp", "distributed"),
+    (SCALER, "_per_optimizer_states", "distributed"),
     (ZERO, "_optim_constructor", "distributed"),
     (ZERO, "_optim_defaults", "distributed"),
     (ZERO, "_overlap_with_ddp", "distributed"),

@@ -17,6 +17,7 @@ from rankbook.distributed.healing import (
     counting,
     meshes,
     samplers,
+    scalers,
     sharded,
     stale,
     steps,
@@ -94,6 +95,7 @@ def heal(account: Account | None, *, clean: bool = False, has_failed: bool = Fal
     word = Word(terms, _count(account), found.standings, (), is_new, taken, size, found.amid)
     words = meet(told_again(word) if has_failed else word)
     steps.begin(found.optimizers)
+    scalers.restart(found.optimizers, is_lost=any(word.is_new for word in words))
     # No other group gets the name of one that has ended: a mesh would find it by that name.
     _c10d._world.group_count = max(_c10d._world.group_count, *(word.count for word in words))
     rosters = [None if word.is_new else word.terms for word in words]

@@ -1,8 +1,8 @@
 """How many steps each optimizer and scheduler has taken since the ranks last met, on each rank.
 
 A step that was cut is lost on ranks that had not reached ``optimizer.step()``, and taken on those
-that had. Replicas differ afterwards, and nothing in torch notices. So do their next steps where a
-scheduler has changed the learning rate on some ranks only.
+that had. Replicas differ afterwards, and nothing in torch notices. So do their later steps where a
+scheduler has changed the learning rate on some ranks only, or a scaler has counted a step.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch.optim.optimizer import (
     register_optimizer_step_pre_hook,
 )
 
-from rankbook.distributed.healing import counting
+from rankbook.distributed.healing import counting, scalers
 from rankbook.heap import UNFINISHED
 
 __all__ = ["begin", "begin_cell", "count", "taken", "taken_in_cell"]
@@ -34,7 +34,7 @@ _stepping: MutableSet[Any] = WeakSet()
 """Optimizers whose latest step has not come to its end."""
 
 _begun: MutableMapping[Any, int] = WeakKeyDictionary()
-"""By scheduler, its steps when the ranks last met."""
+"""By scheduler and scaler, its steps when the ranks last met."""
 
 
 class _Hook:
@@ -74,26 +74,26 @@ def begin(schedulers: Collection[Any] = ()) -> None:
     """Count from 0 again.
 
     Args:
-        schedulers: All of this process, optimizers among them; if none are given, their steps are
-            counted on.
+        schedulers: All of this process, optimizers and scalers among them; if none are given, their
+            steps are counted on.
     """
     _taken.clear()
     _stepping.clear()
-    _begun.update({one: one.last_epoch for one in schedulers if _is_scheduler(one)})
+    _begun.update({one: _counted(one) for one in schedulers if _counts_itself(one)})
 
 
 def taken(optimizers: Collection[Any]) -> dict[str, list[float]]:
-    """By class and shapes of parameters, the steps of optimizers and schedulers that have any.
+    """By class and shapes of parameters, the steps of all that take any.
 
     Args:
-        optimizers: All of this process, and all schedulers. If none of a kind has taken a step, its
-            list is ``[0]``.
+        optimizers: All of this process, and all schedulers and scalers. If none of a kind has taken
+            a step, its list is ``[0]``.
     """
     counts = _counts(optimizers, _taken)
     counts += [
-        (one, one.optimizer, one.last_epoch - _begun.get(one, 0))
+        (one, getattr(one, "optimizer", None), _counted_since(one, _begun.get(one, 0)))
         for one in optimizers
-        if _is_scheduler(one)
+        if _counts_itself(one)
     ]
     return _by_kind(counts)
 
@@ -107,12 +107,13 @@ def _by_kind(counts: Collection[tuple[Any, Any, float]]) -> dict[str, list[float
     """By class and shapes, the counts of these.
 
     Args:
-        counts: Optimizers and schedulers, each with the optimizer that has its parameters.
+        counts: Each with the optimizer that has its parameters, and its steps; a scaler has none.
     """
     found: dict[str, list[float]] = {}
     for one, optimizer, count in counts:
         with suppress(UNFINISHED):
-            parameters = [each for group in optimizer.param_groups for each in group["params"]]
+            groups = optimizer.param_groups if optimizer is not None else ()
+            parameters = [each for group in groups for each in group["params"]]
             # Python's own hash of numbers is the same in every process.
             shapes = hash(tuple(tuple(each.shape) for each in parameters))
             found.setdefault(f"{type(one).__name__} {shapes:x}", []).append(count)
@@ -148,6 +149,17 @@ def _is_sharded(one: Any) -> bool:
     return "ZeroRedundancyOptimizer" in names and isinstance(vars(one).get("optim"), Optimizer)
 
 
-def _is_scheduler(one: Any) -> bool:
-    """Whether it is one, and not just being made."""
-    return isinstance(one, LRScheduler) and {"optimizer", "last_epoch"} <= set(vars(one))
+def _counts_itself(one: Any) -> bool:
+    """Whether it is a scheduler or a scaler, and not just being made."""
+    is_scheduler = isinstance(one, LRScheduler) and {"optimizer", "last_epoch"} <= set(vars(one))
+    return is_scheduler or scalers.is_scaler(one)
+
+
+def _counted_since(one: Any, begun: int) -> int:
+    counted = _counted(one)
+    return counted - begun if counted >= begun else counted  # a scaler has begun at 0 again
+
+
+def _counted(one: Any) -> int:
+    """The steps that a scheduler or a scaler has counted."""
+    return scalers.count(one) if scalers.is_scaler(one) else int(one.last_epoch)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
 
+from torch.amp.grad_scaler import GradScaler
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.optimizer import Optimizer
@@ -43,7 +44,7 @@ class Found:
     others: tuple[tuple[str, Any, tuple[Any, ...]], ...] = ()
     """Other holders of groups: class name, object, and its groups; None: the default group."""
     optimizers: tuple[Any, ...] = ()
-    """All optimizers, whatever they optimize, and all schedulers."""
+    """All optimizers, whatever they optimize, and all schedulers and gradient scalers."""
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -154,11 +155,11 @@ def _find(names: Mapping[Any, str]) -> Found:
     mesh = _class("torch.distributed.device_mesh", "DeviceMesh")
     others = {cls: name for name, cls in _others()}
     ddp, shards, meshes, rest, optimizers = [], [], [], [], []
-    kinds = (DistributedDataParallel, sharded, mesh, Optimizer, LRScheduler, *others)
+    kinds = (DistributedDataParallel, sharded, mesh, *_STEPPING, *others)
     for one in instances(*filter(None, kinds)) if names else ():
         # By its class only: reading an attribute of some objects has side effects.
         cls = type(one)
-        if issubclass(cls, (Optimizer, LRScheduler)):
+        if issubclass(cls, _STEPPING):
             optimizers.append(one)
         if issubclass(cls, DistributedDataParallel):
             with suppress(UNFINISHED):  # or it has no torch reducer
@@ -178,6 +179,8 @@ def _find(names: Mapping[Any, str]) -> Found:
                     rest.append((name, one, groups))
     return Found(tuple(ddp), tuple(shards), tuple(meshes), tuple(rest), tuple(optimizers))
 
+
+_STEPPING = (Optimizer, LRScheduler, GradScaler)
 
 OLDER = "FullyShardedDataParallel"
 """Also its kind, for all of them: their parameters differ between ranks."""
