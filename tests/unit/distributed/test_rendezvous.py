@@ -115,7 +115,7 @@ def test_a_port_where_another_program_listens_is_an_error(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as server:
         two_ranks(monkeypatch, MASTER_PORT=str(server.getsockname()[1]))
         with pytest.raises(RendezvousError, match="does not answer as a TCPStore"):
-            initialize_distributed("gloo", 0.005)
+            initialize_distributed("gloo", 0.02)
 
 
 def test_a_taken_port_is_an_error(monkeypatch):
