@@ -274,11 +274,17 @@ def test_a_hang_of_some_ranks_is_reported_by_the_ranks_of_the_session(four, writ
     assert works(four)
 
 
-def test_a_rank_that_has_left_the_group_is_named_by_the_one_that_waits_for_it(two, write):
-    write(f"{INIT}if dist.get_rank() == 0:\n    dist.all_reduce(torch.ones(1))\n{DESTROY}")
+COMPUTES_AT_EXIT = "import atexit\natexit.register(torch.ones(1500, 1500).matrix_power, 255)\n"
+"""In torch, for a second or more."""
+
+
+@pytest.mark.parametrize("before", ["", COMPUTES_AT_EXIT], ids=["at once", "slowly"])
+def test_a_rank_that_has_left_the_group_is_named_by_the_one_that_waits_for_it(two, write, before):
+    write(f"{INIT}if dist.get_rank() == 0:\n    dist.all_reduce(torch.ones(1))\n{before}{DESTROY}")
     result = two.run_script("train.py", timeout=60)
     assert (result.diagnosis.kind, result.diagnosis.ranks) == ("missing_rank", (1,))
     assert "train.py:4" in result.diagnosis.summary
+    assert result.diagnosis.summary.endswith("its script had ended.")
     assert works(two)
 
 

@@ -19,6 +19,11 @@ def destroyed(name, *ranks):
     return replace(making(name, *ranks, done=True), destroyed="line 2: end()")
 
 
+def ends(line):
+    """The script of a rank that has destroyed the group in its last line, or so it seems."""
+    return replace(runs(line), still=0.1, is_script=True, groups=(destroyed("0", 0, 1),))
+
+
 CASES = {
     "keys that ranks wait for in a circle": Case(
         [
@@ -87,6 +92,27 @@ CASES = {
         proven=True,
         summary="Rank 0 never called barrier #5, in which rank 1 waits "
         "(train.py:5: dist.barrier()): its script has ended.",
+    ),
+    "a script that has just destroyed its group": Case(
+        [ends("line 2: end()"), waits(call("barrier"), "train.py:5: dist.barrier()")],
+        "slow",
+        (0,),
+        summary="Rank 0 still runs (line 2: end()); rank 1 has waited for it in barrier #5 for "
+        "12 s.",
+    ),
+    "a script has destroyed its group, and is being tidied up after": Case(
+        [ends(""), waits(call("barrier"), "train.py:5: dist.barrier()")],
+        "slow",
+        (0,),
+    ),
+    "a script has destroyed its group, and goes on": Case(
+        [ends("line 3: save()"), waits(call("barrier"), "train.py:5: dist.barrier()")],
+        "missing_rank",
+        (0,),
+        (1,),
+        proven=True,
+        summary="Rank 0 has destroyed the process group (line 2: end()), and rank 1 waits for it "
+        "in barrier #5 (train.py:5: dist.barrier()).",
     ),
     "a rank has destroyed a subgroup, and computes": Case(
         [

@@ -29,6 +29,12 @@ _ORDER = (
 
 _BACKEND = "All ranks must make a group with the same backend."
 
+_STANDING = {"idle", "waiting", "gone"}
+"""States of ranks whose script has ended, or waits for others."""
+
+_MOMENT = 2.0
+"""Seconds without a movement after which a script that ends seems to be stuck in that."""
+
 
 @dataclass(frozen=True)
 class Misfit:
@@ -62,7 +68,23 @@ def destroyed_at(look: Look, waiter: Look, call: Collective) -> str:
     """Where a rank has destroyed the group of a call in which another one waits; empty: not yet."""
     awaited = _named(waiter, call.group)
     found = _named(look, call.group, awaited.epoch if awaited else None)
-    return found.destroyed if found else ""
+    return "" if found is None or _is_ending(look, found.destroyed) else found.destroyed
+
+
+def _is_ending(look: Look, destroyed: str) -> bool:
+    """Whether the script of a rank may be about to end: many destroy the group in their last line.
+
+    Then the rank is in that line yet, or has none any more. In a moment it is known what it does:
+    it goes on, has ended, or has raised an exception.
+    """
+    is_there = look.line == "" or _place(look.line) == _place(destroyed)
+    moves = look.state not in _STANDING and look.still < _MOMENT
+    return look.is_script and moves and is_there
+
+
+def _place(line: str) -> str:
+    """Of ``train.py:6 in step, called from cell 2 line 1: f(x)`` what comes first."""
+    return line.partition(": ")[0].partition(",")[0]
 
 
 def misfit(

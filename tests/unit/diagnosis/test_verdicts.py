@@ -25,6 +25,7 @@ from verdicts import CASES
 
 from rankbook.diagnosis import diagnose
 from rankbook.models import Look
+from rankbook.models.calls import Making
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -184,6 +185,22 @@ def test_of_a_script_a_verdict_says_that_it_is_one():
     found = diagnose({0: BARRIER, 1: ended})
     assert found.summary.endswith(": its script has ended.")
     assert found.per_rank[1] == "idle: its script has ended"
+
+
+@pytest.mark.parametrize("line", ["train.py:9 in end: dist.destroy_process_group()", ""])
+def test_a_script_that_does_not_come_to_its_end_has_destroyed_the_group(line):
+    gone = replace(
+        Making("0", (0, 1), done=True), destroyed="train.py:9 in end: dist.destroy_process_group()"
+    )
+    ends = replace(runs(line), is_script=True, groups=(gone,))
+    seen = [diagnose({0: BARRIER, 1: replace(ends, still=still)}) for still in (0.5, 3.0)]
+    assert [(found.kind, found.proven) for found in seen] == [
+        ("slow", False),
+        ("missing_rank", True),
+    ]
+    assert seen[1].summary.startswith(
+        "Rank 1 has destroyed the process group (train.py:9 in end: dist.destroy_process_group()), "
+    )
 
 
 def test_what_all_ranks_handle_does_not_set_them_apart():
