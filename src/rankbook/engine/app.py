@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,19 @@ from traitlets import default
 
 from rankbook.engine import agent
 
-__all__ = ["RankEngine"]
+__all__ = ["RankEngine", "ignore_warnings"]
+
+_LIBRARIES = ("ipykernel", "ipyparallel", "jupyter_client", "tornado", "traitlets", "zmq")
+"""What an engine consists of."""
+
+
+def ignore_warnings() -> None:
+    """Ignore warnings of the libraries that an engine consists of, whatever filters say so far.
+
+    Where all warnings are errors, as with ``PYTHONWARNINGS=error``, one of these would end the
+    engine, or its answers.
+    """
+    warnings.filterwarnings("ignore", module=rf"({'|'.join(_LIBRARIES)})(\.|\Z)")
 
 
 class _Stream(OutStream):

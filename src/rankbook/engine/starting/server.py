@@ -262,9 +262,10 @@ def run_engine(argv: list[str], events: int) -> int:
         argv: Its command line.
         events: The descriptor for the event that it is ready.
     """
-    from rankbook.engine.app import RankEngine
+    from rankbook.engine.app import RankEngine, ignore_warnings
 
     gc.enable()
+    ignore_warnings()
     # On a crash, write the line of the cell into the log.
     faulthandler.enable()
     # Without a notebook that has a profile, the user's own stays as it is.
