@@ -122,9 +122,13 @@ def _run(item: pytest.Function) -> BaseException | None:
     own = [r for r, done in result.items() if done.error is not None and not done.error.freed]
     outcome = Outcome(result, ranks.cluster.raised(own), item)
     ranks.cluster.is_group_lost = outcome.is_group_lost
-    outcome.warn()
     if (error := outcome.error()) is not None:
         item.stash[_SHOWN] = error, outcome.shown(error)
+    try:
+        outcome.warn()
+    except Warning:
+        if error is None:
+            raise
     return error
 
 

@@ -15,8 +15,8 @@ ENDS = re.compile(r"^(\w+) \S*?::([\w:]+(?:\[\d\])?)(?: - (.*))?$", re.MULTILINE
 SECONDS = re.compile(r"^([\d.]+)s call +\S*::(\w+)", re.MULTILINE)
 
 
-def run_pytest(folder, *args, code=1, timeout=100):
-    (folder / "test_sample.py").write_text(SAMPLE.read_text())
+def run_pytest(folder, *args, code=1, timeout=100, sample=None, **variables):
+    (folder / "test_sample.py").write_text(sample or SAMPLE.read_text())
     (folder / "pytest.ini").write_text("[pytest]\naddopts = --strict-markers\n")
     done = subprocess.run(
         [
@@ -24,7 +24,7 @@ def run_pytest(folder, *args, code=1, timeout=100):
             *("-p", "no:cacheprovider", "--durations=0", "-vv", *args),
         ],
         cwd=folder,
-        env={**os.environ, "COLUMNS": "1000"},
+        env={**os.environ, "COLUMNS": "1000", **variables},
         capture_output=True,
         text=True,
         timeout=timeout,
@@ -110,6 +110,62 @@ def test_xfail_and_skip_are_those_of_the_ranks(said):
 
 def test_a_warning_of_the_ranks_is_reported_once(said):
     assert said.count("UserWarning: mind the gap") == 1
+
+
+WARNS = """
+import warnings
+import pytest
+
+pytestmark = pytest.mark.ranks(2)
+
+
+def test_passes(rank, world_size):
+    assert rank < world_size
+
+
+def test_warns():
+    warnings.warn("mind the gap")
+
+
+def test_expects_it():
+    with pytest.raises(UserWarning):
+        warnings.warn("mind the gap")
+
+
+@pytest.mark.filterwarnings("ignore:mind:UserWarning:test_sample")
+def test_ignores_it():
+    warnings.warn("mind the gap")
+
+
+@pytest.mark.filterwarnings("default::UserWarning:test_sample")
+def test_tells_it():
+    warnings.warn("stand clear")
+"""
+
+
+@pytest.mark.parametrize(
+    ("args", "variables"),
+    [
+        (("-W", "error"), {}),
+        (("-o", "filterwarnings=error"), {}),
+        ((), {"PYTHONWARNINGS": "error"}),
+    ],
+    ids=["command line", "ini", "environment"],
+)
+def test_where_warnings_are_errors_only_those_of_a_test_fail_it(tmp_path, args, variables):
+    # pytest-asyncio warns where one of its settings is missing.
+    said = run_pytest(tmp_path, "-p", "no:asyncio", *args, sample=WARNS, **variables)
+    ends = {name: end for name, (end, _) in summary(said).items()}
+    assert ends == {
+        "test_passes": "PASSED",
+        "test_warns": "FAILED",
+        "test_expects_it": "PASSED",
+        "test_ignores_it": "PASSED",
+        "test_tells_it": "PASSED",
+    }
+    assert summary(said)["test_warns"][1] == "UserWarning: mind the gap"
+    assert re.search(r"^test_sample.py:\d+: UserWarning", part(said, "test_warns"), re.MULTILINE)
+    assert said.count("UserWarning: stand clear") == 1
 
 
 def test_a_death_is_a_failure_that_says_how(said):

@@ -7,11 +7,13 @@ Its code does not: each rank imports the test's module, as pytest does. What fix
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterable, Mapping
+import re
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import pytest
 
@@ -21,10 +23,16 @@ from rankbook.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Body", "OnRank", "Run", "body_of", "here", "run_of"]
+__all__ = ["Body", "Filter", "OnRank", "Run", "body_of", "here", "run_of"]
 
 _NOT_ON_RANKS = ("terminal", "cov", "xdist")
 """Plugins that a rank does not load: they belong to the process that reports."""
+
+_OF_WARNINGS = "pythonwarnings"
+"""pytest's name for what ``-W`` gives."""
+
+Filter: TypeAlias = tuple[str, str, type[Warning], str, int]
+"""The arguments of ``warnings.filterwarnings``."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,9 @@ class Body:
     """How it is found in its module: ``("TestOptimizer", "test_step")``."""
     values: bytes
     """Its arguments by name and its instance, pickled; unpickled once the module is imported."""
+    filters: tuple[bytes, ...] = ()
+    """Which warnings are errors, are told, or are not: each a pickled :data:`Filter`, the first
+    that fits decides. Unpickled once the module is imported, which may define the category."""
 
 
 here: dict[str, Any] = {}
@@ -98,7 +109,11 @@ def run_of(config: pytest.Config) -> Run:
     args = ["-s", f"--rootdir={config.rootpath}", *(f"-pno:{name}" for name in _NOT_ON_RANKS)]
     if config.inipath is not None:
         args += ["-c", str(config.inipath)]
-    return Run((*args, *paths), dict(_picklable(vars(config.option).items())))
+    # Of warnings a test is told, and not the configuration: pytest has configured itself here,
+    # under these filters, and on a rank it finds modules imported that it meant to rewrite.
+    args += ["-o", "filterwarnings="]
+    options = {name: value for name, value in vars(config.option).items() if name != _OF_WARNINGS}
+    return Run((*args, *paths), dict(_picklable(options.items())))
 
 
 def body_of(item: pytest.Function, run: Run) -> Body:
@@ -118,7 +133,21 @@ def body_of(item: pytest.Function, run: Run) -> Body:
     owner = () if item.cls is None else tuple(item.cls.__qualname__.split("."))
     instance = None if item.cls is None else values.dumps(item.instance, item.cls.__name__)
     name = item.originalname
-    return Body(run, str(item.path), (*owner, name), pickle.dumps((instance, arguments)))
+    sent = pickle.dumps((instance, arguments))
+    return Body(run, str(item.path), (*owner, name), sent, tuple(_filters()))
+
+
+def _filters() -> Iterator[bytes]:
+    """The filters of warnings that pytest, its command line, its marks and fixtures have set."""
+    for action, message, category, module, line in warnings.filters:
+        with suppress(Exception):  # a category that only a function knows cannot be sent
+            yield pickle.dumps((action, _pattern(message), category, _pattern(module), line))
+
+
+def _pattern(wanted: Any) -> str:
+    """The regular expression for what a filter wants: it has one, an exact text, or None."""
+    exact = re.escape(wanted) + r"\Z" if isinstance(wanted, str) else ""
+    return str(getattr(wanted, "pattern", exact))
 
 
 def _sent(value: Any, name: str) -> bytes:

@@ -11,7 +11,7 @@ import base64
 import os
 import pickle
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, reduce
@@ -25,6 +25,7 @@ from _pytest import assertion
 from _pytest.pathlib import import_path
 
 from rankbook import calls, values
+from rankbook.engine.app import ignore_warnings
 from rankbook.testing.bodies import Body, Run, here
 
 __all__ = ["OWN", "RAISED", "TEST", "Encoded", "Raised", "decoded", "run"]
@@ -117,7 +118,6 @@ def run(namespace: dict[str, Any]) -> Encoded | None:
         return Left(tuple(map(_warned, caught)), is_lost)
 
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
         here.update(rank=info.rank, device=info.device, monkeypatch=patch)
         try:
             with _explained(config):
@@ -149,14 +149,26 @@ def _call(body: Body, config: pytest.Config) -> None:
     *owner, name = body.path
     parent: Any = reduce(getattr, owner, module) if pickled is None else values.loads(pickled)
     function = getattr(parent, name)
-    function(**{key: values.loads(value) for key, value in arguments.items()})
+    found = {key: values.loads(value) for key, value in arguments.items()}
+    _set_filters(body.filters)
+    function(**found)
+
+
+def _set_filters(pickled: Iterable[bytes]) -> None:
+    """Have warnings treated as in the process that reports."""
+    warnings.resetwarnings()
+    for one in reversed(list(pickled)):
+        with suppress(Exception):  # its category is not known here, so nothing can warn of it
+            warnings.filterwarnings(*pickle.loads(one))  # noqa: S301
+    ignore_warnings()  # another thread of the rank warns of what no test has done
 
 
 @cache
 def _configured(run: bytes) -> pytest.Config:
     """The configuration of pytest, as in the process that reports."""
     wanted: Run = pickle.loads(run)  # noqa: S301
-    return pytest.Config.fromdictargs(wanted.options, list(wanted.args))
+    with _told_elsewhere():
+        return pytest.Config.fromdictargs(wanted.options, list(wanted.args))
 
 
 @cache
@@ -164,12 +176,22 @@ def _imported(file: Path, config: pytest.Config) -> ModuleType:
     """A test's module, under the name that pytest gives it."""
     # Private in pytest, as it has been with these arguments since pytest 8.1: what imports the
     # module in the process that reports.
-    return import_path(
-        file,
-        mode=config.getoption("importmode"),
-        root=config.rootpath,
-        consider_namespace_packages=config.getini("consider_namespace_packages"),
-    )
+    with _told_elsewhere():
+        return import_path(
+            file,
+            mode=config.getoption("importmode"),
+            root=config.rootpath,
+            consider_namespace_packages=config.getini("consider_namespace_packages"),
+        )
+
+
+@contextmanager
+def _told_elsewhere() -> Iterator[None]:
+    """Ignore warnings of what the process that reports has done, too: it decides about them."""
+    __tracebackhide__ = True
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 @contextmanager

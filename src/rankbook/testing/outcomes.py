@@ -67,8 +67,10 @@ class Outcome:
 
     def warn(self) -> None:
         """Issue the warnings of the ranks here, each once, and those on calls."""
-        for one in dict.fromkeys(one for left in self._left() for one in left.warned):
-            warnings.warn_explicit(one.message, one.category, one.file, one.line)
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")  # those of a body have passed the filters there
+            for one in dict.fromkeys(one for left in self._left() for one in left.warned):
+                warnings.warn_explicit(one.message, one.category, one.file, one.line)
         for found in (*self._result.mismatches, *self._result.left_out):
             path, line = str(self._item.path), self._item.location[1] or 0
             warnings.warn_explicit(found.summary, UserWarning, path, line + 1)
