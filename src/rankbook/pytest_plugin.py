@@ -118,7 +118,8 @@ def _run(item: pytest.Function) -> BaseException | None:
         stash[_RANKS] = _Ranks(item.config)
     ranks = stash[_RANKS]
     body = pickle.dumps(body_of(item, ranks.run))
-    result = ranks.cluster.run(body, marked.size, marked.backend, marked.timeout)
+    given = marked.size, marked.backend, marked.timeout
+    result = ranks.cluster.run(item.name, body, *given)
     own = [r for r, done in result.items() if done.error is not None and not done.error.freed]
     outcome = Outcome(result, ranks.cluster.raised(own), item)
     ranks.cluster.is_group_lost = outcome.is_group_lost

@@ -47,6 +47,7 @@ def test_a_right_answer_is_solved_and_kept(two, opened):
     assert str(found) == "✓ add: Ranks 0-1 are right.\nOn each rank 1 call."
     assert "Ranks 0-1 are right." in found._repr_html_()
     assert progress().done == ("add",)
+    assert two.cells[-1].label == "checking add"
     assert json.loads(opened.read_text())["exercises"]["add"]["passed"]
 
 

@@ -87,7 +87,8 @@ class DebugMagics(RankMagics):
             parse(self.dist_debug, line)
         session = self.session()
         if is_attach:
-            run_cell(self.shell, session, in_line(self.shell, _ATTACH), ranks or "all")
+            code = in_line(self.shell, _ATTACH)
+            run_cell(self.shell, session, code, ranks or "all", title="attaching a debugger")
             return
         chosen = ranks or ",".join(map(str, session.failed))
         if not chosen:

@@ -37,6 +37,7 @@ class SessionCode(SessionView):
         post_mortem: str = "",
         keep_values: bool = False,
         profile: str | os.PathLike[str] | None = None,
+        title: str = "",
     ) -> CellResult:
         """Run a cell on ranks and wait for it. IPython syntax works as in a notebook.
 
@@ -59,6 +60,8 @@ class SessionCode(SessionView):
             profile: Record it with torch's profiler on every rank, and write one trace there, for
                 Perfetto; compressed if the name ends in ``.gz``. The result's ``profile`` says
                 where the time went.
+            title: What it does, for code that no person has typed: ``evaluating``. It stands in
+                timelines where else the first line of the code does.
 
         Returns:
             What it did on each rank. An exception there is in the result, never raised here, and
@@ -80,6 +83,7 @@ class SessionCode(SessionView):
             on_hang=on_hang or "",
             post_mortem=post_mortem,
             keep_values=keep_values,
+            title=title,
         )
         return self._run(cell, output, profile)
 

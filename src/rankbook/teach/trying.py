@@ -137,7 +137,7 @@ def try_out(lesson: Lesson, item: Exercise | Prediction) -> Tried:
     )
     limit = item.timeout if isinstance(item, Exercise) else _TIMEOUT
     try:
-        result = current.run(code, timeout=limit)
+        result = current.run(code, timeout=limit, title=f"checking {item.name}")
     except RankbookError as error:
         raise LessonError(f"{item.name} cannot be checked now: {error}") from None
     tried = _read(result)

@@ -35,10 +35,13 @@ class Cluster:
         self._session: Session | None = None
         self.is_group_lost = False
 
-    def run(self, body: bytes, size: int, backend: str | None, timeout: float | None) -> CellResult:
+    def run(
+        self, name: str, body: bytes, size: int, backend: str | None, timeout: float | None
+    ) -> CellResult:
         """Run the body of a test on ``size`` ranks whose group works.
 
         Args:
+            name: Of the test.
             body: A pickled :class:`~rankbook.testing.bodies.Body`.
             size: The number of ranks.
             backend: See :func:`rankbook.start`.
@@ -52,7 +55,8 @@ class Cluster:
         begin = time.monotonic()
         try:
             session.push(**{TEST: body})
-            result = session.run(_CALL, timeout=timeout, output=_Output(range(size)))
+            output = _Output(range(size))
+            result = session.run(_CALL, timeout=timeout, output=output, title=name)
         except StuckError:
             self.close()
             raise

@@ -95,6 +95,11 @@ def test_a_cell_is_labelled_with_the_beginning_of_its_first_line(formed):
     assert [cell.label for cell in formed.cells] == ["x = " + "1" * 76, ""]
 
 
+def test_a_cell_that_a_program_has_made_is_labelled_with_what_it_does(formed):
+    formed.run("x = 1", title="evaluating")
+    assert [(cell.label, cell.code) for cell in formed.cells] == [("evaluating", "x = 1")]
+
+
 HANGS = "wait_in('all_reduce' if rank else 'all_gather', seq=1)"
 
 
