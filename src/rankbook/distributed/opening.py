@@ -2,8 +2,9 @@
 
 Torch's constructor waits in C++, where Ctrl+C does not reach it. A client waits until a store
 answers at the port; if another program listens there, it waits for ever. A server waits for the
-number of clients that it was given. Here both wait in Python, in the main thread of a rank. Torch's
-own rendezvous opens such stores, too, where :mod:`rankbook.distributed.by_hand` leaves it to torch.
+number of clients that it was given. Here both wait in Python, where an exception that is raised in
+the thread ends the wait. Torch's own rendezvous opens such stores, too, where
+:mod:`rankbook.distributed.by_hand` leaves it to torch.
 
 (The constructor's parameters are documented, but replacing it is not: torch 2.9 to 2.15.)
 """
@@ -33,6 +34,9 @@ _TIMEOUT = timedelta(seconds=300)
 """Torch's own, of a store that is given none."""
 
 _LET_GO = timedelta(seconds=1)
+_OURS = "rankbook-"
+"""What the names of our own threads begin with, which wait in C++ for the others."""
+
 _PARAMETERS = (
     "host_name",
     "port",
@@ -66,7 +70,16 @@ class Opening:
             keys: Host and port.
             timeout: When to give up.
         """
-        return poll(self._ready, time.monotonic() + timeout.total_seconds())
+        until = time.monotonic() + timeout.total_seconds()
+        is_over = poll(lambda: self._ready() or _ends(), until)
+        if _ends():
+            raise SystemExit  # of this thread: what waits in C++ would hold up the process
+        return is_over
+
+
+def _ends() -> bool:
+    """Whether this process is about to end: its main thread has."""
+    return not threading.main_thread().is_alive()
 
 
 def install() -> None:
@@ -84,9 +97,9 @@ def remove() -> None:
 @functools.wraps(_original)
 def _open(store: Any, *args: Any, **kwargs: Any) -> None:
     given = dict(zip(_PARAMETERS, args, strict=False)) | kwargs
-    is_main = threading.current_thread() is threading.main_thread() and os.getpid() == _home
+    is_meant = os.getpid() == _home and not threading.current_thread().name.startswith(_OURS)
     is_whole = {"host_name", "port"} <= given.keys() and len(args) <= len(_PARAMETERS)
-    if not (is_main and is_whole and isinstance(given.get("timeout", _TIMEOUT), timedelta)):
+    if not (is_meant and is_whole and isinstance(given.get("timeout", _TIMEOUT), timedelta)):
         _original(store, *args, **kwargs)
         return
     size, serves = given.get("world_size") or 0, bool(given.get("is_master"))

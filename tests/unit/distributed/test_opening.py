@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 from datetime import timedelta
 
@@ -13,6 +15,7 @@ from processes import wait_until
 from torch.distributed import DistNetworkError, DistStoreError, TCPStore
 
 from rankbook.distributed import opening
+from rankbook.engine.cells.left import Left
 
 HERE = "127.0.0.1"
 
@@ -146,3 +149,78 @@ def test_a_folder_that_does_not_come_is_said(tmp_path):
     soon = timedelta(seconds=0.1)
     with pytest.raises(DistStoreError, match=r"did not come to be within 0\.1 s"):
         opening.wait_for_folder(str(tmp_path / "none" / "file"), soon)
+
+
+def in_thread(function):
+    """Call it in a thread; return that, and what it raised."""
+    raised = []
+
+    def run():
+        try:
+            function()
+        except BaseException as error:  # noqa: BLE001 - told
+            raised.append(type(error))
+
+    thread = threading.Thread(target=run, name="of-a-script", daemon=True)
+    thread.start()
+    return thread, raised
+
+
+@pytest.fixture
+def when_it_waits(monkeypatch):
+    """Waits until a thread waits for the other end of a store."""
+    waits, begins = threading.Event(), opening.Opening.wait
+
+    def wait(its, keys, timeout):
+        waits.set()
+        return begins(its, keys, timeout)
+
+    monkeypatch.setattr(opening.Opening, "wait", wait)
+    return lambda: waits.wait(10)
+
+
+@pytest.mark.parametrize("waits_for", ["a server", "clients", "what does not answer"])
+def test_the_wait_of_a_thread_can_be_ended(port, stranger, when_it_waits, waits_for):
+    at, serves = stranger if waits_for == "what does not answer" else port, waits_for == "clients"
+    thread, raised = in_thread(lambda: TCPStore(HERE, at, 3, is_master=serves))
+    assert when_it_waits()
+    Left({thread}, set()).end_threads(patience=10)
+    assert not thread.is_alive()
+    assert raised == [SystemExit]
+    wait_until(lambda: not connecting_threads())
+    assert TCPStore(HERE, port, is_master=True).port == port
+
+
+def test_threads_open_a_store_together(port):
+    made = []
+    threads = [
+        in_thread(lambda serves=serves: made.append(TCPStore(HERE, port, 3, is_master=serves)))[0]
+        for serves in (False, True, False)
+    ]
+    for thread in threads:
+        thread.join(10)
+    made[0].set("key", "value")
+    assert [store.get("key") for store in made] == [b"value"] * 3
+
+
+@pytest.mark.parametrize("serves", [False, True])
+def test_a_process_ends_though_a_thread_waits(stranger, port, serves):
+    code = f"""if True:
+        import threading
+        from torch.distributed import TCPStore
+        from rankbook.distributed import opening
+        opening.install()
+        begins, waits = opening.Opening.wait, threading.Event()
+        def wait(*given):
+            waits.set()
+            return begins(*given)
+        opening.Opening.wait = wait
+        make = lambda: TCPStore({HERE!r}, {port if serves else stranger}, 3, is_master={serves})
+        threading.Thread(target=make, daemon=True).start()
+        waits.wait()
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
