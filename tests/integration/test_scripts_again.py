@@ -293,3 +293,21 @@ def test_a_script_that_failed_with_rpc_begins_it_again(two, tmp_path):
         assert {its.stdout.splitlines()[-1] for its in result.values()} == {"3"}
     assert result.ok
     two.run("dist.all_reduce(torch.ones(1))").raise_for_error()
+
+
+def test_it_is_said_that_remote_objects_work_once_in_a_process(two, tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import torch, torch.distributed.rpc as rpc, os\nrank = int(os.environ['RANK'])\n"
+        "rpc.init_rpc(f'w{rank}', rank=rank, world_size=2)\n"
+        "print(rpc.remote(f'w{1 - rank}', torch.add, args=(torch.tensor(1), 2)).to_here().item())\n"
+        "rpc.shutdown()\n"
+    )
+    # Whether an earlier test has begun RPC in these processes does not matter.
+    results = [two.run_script(str(script), timeout=SOON) for _ in range(2)]
+    errors = [its.error for its in results[-1].values()]
+    assert all(error and "run %dist_reset --hard" in error.evalue for error in errors)
+    two.reset(hard=True)
+    result = two.run_script(str(script), timeout=SOON)
+    result.raise_for_error()
+    assert {its.stdout.splitlines()[-1] for its in result.values()} == {"3"}

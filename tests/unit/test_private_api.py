@@ -223,6 +223,7 @@ USES = [
     (DIST, "_compute_bucket_assignment_by_size", "distributed"),
     (DIST, "_register_comm_hook", "distributed"),
     (MEETING, "_create_c10d_store", "distributed"),
+    ("torch.distributed.rpc.api", "_finalize_shutdown", "distributed"),
     (GROUP, "_device_types", "distributed"),
     (GROUP, "_get_backend", "distributed"),
     (GROUP, "_id", "distributed"),

@@ -30,6 +30,7 @@ from rankbook.distributed import (
     destroying,
     meets,
     opening,
+    remote,
     rendezvous,
     stores,
     teardown,
@@ -221,6 +222,7 @@ def _create_store(
     """Replace the torch function that makes a store at a host and port."""
     launch, at = _session.launch, meets.at_port(hostname, port)
     if _is_here(launch):
+        remote.watch()  # it may be for RPC
         is_all = launch.one_host and (rank, world_size) == (launch.rank, launch.world_size)
         is_ours = is_all or world_size == 1  # ranks can each be alone at the same port
         is_own = (hostname, port) == _session.address
@@ -245,6 +247,7 @@ def _file_store(path: str, world_size: int = -1, *args: Any, **kw: Any) -> Any:
     launch = _session.launch
     if not _is_here(launch):
         return _originals[_FILE](path, world_size, *args, **kw)
+    remote.watch()
     at, timeout = meets.in_file(path), _RENDEZVOUS.default_pg_timeout
     if launch.one_host and world_size == launch.world_size:
         with suppress(KnockError):

@@ -15,7 +15,7 @@ from typing import Any
 
 from IPython.core.error import UsageError
 
-from rankbook.distributed import adopting, healing
+from rankbook.distributed import adopting, healing, remote
 from rankbook.engine.cells import loguru, stacks, tracebacks
 from rankbook.engine.looking import handling, traces
 from rankbook.engine.looking.leftovers import Leftovers
@@ -87,7 +87,7 @@ class Failures:
             freed and etype is not KeyboardInterrupt and evalue is not self._first
         ):  # the rank was freed while IPython showed an exception
             etype, evalue, _ = _interrupt(evalue)
-        elif better := healing.explain(evalue) or adopting.explain(evalue):
+        elif better := _explained(evalue):
             trace = traces.outside_torch(evalue.__traceback__)
             etype, evalue = type(better), better.with_traceback(trace)
             stb = self._render(evalue)
@@ -225,6 +225,11 @@ def _interrupt(
     trace = traces.outside_torch(error.__traceback__)
     interrupt = KeyboardInterrupt(*(error.args if isinstance(error, KeyboardInterrupt) else ()))
     return KeyboardInterrupt, interrupt.with_traceback(trace), trace
+
+
+def _explained(error: BaseException) -> BaseException | None:
+    """An error that says what to do, where torch's does not; None where there is none."""
+    return healing.explain(error) or adopting.explain(error) or remote.explain(error)
 
 
 def _of_the_notebook(error: UsageError) -> UsageError:

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import socket
 import socketserver
-import sys
 from contextlib import suppress
 from typing import Any
 
 from torch.distributed.distributed_c10d import Store
 
+from rankbook.distributed import remote
 from rankbook.engine.cells.left import Left
 
-__all__ = ["Former", "calls"]
+__all__ = ["Former"]
 
 _KINDS = (socket.socket, socketserver.BaseServer, Store)
 """What can listen on a port. A store does for as long as anything refers to it."""
@@ -52,24 +52,11 @@ class Former:
             namespace: Where its names are.
         """
         self._left.end_threads()
-        if self._calls and calls():
-            with suppress(Exception):  # of objects that other ranks refer to
-                _rpc().shutdown(graceful=False)
+        if self._calls and remote.has_begun():
+            remote.end()
         for name in self._listen:
             _remove(name, self._names, namespace)
         self.keep({}, Left(set(), set()))
-
-
-def calls() -> bool:
-    """Whether RPC has begun in this process."""
-    try:
-        return _rpc().get_worker_info() is not None
-    except (AttributeError, RuntimeError):  # it was not imported, or has not begun
-        return False
-
-
-def _rpc() -> Any:
-    return sys.modules.get("torch.distributed.rpc")
 
 
 def _remove(name: str, names: dict[str, Any], namespace: dict[str, Any]) -> None:

@@ -27,8 +27,8 @@ from typing import Any
 from torch.distributed import distributed_c10d
 
 from rankbook import folders
-from rankbook.distributed import environment
-from rankbook.engine.cells.former import Former, calls
+from rankbook.distributed import environment, remote
+from rankbook.engine.cells.former import Former
 from rankbook.engine.cells.fresh import at_exit, fresh
 from rankbook.engine.cells.left import Left
 from rankbook.engine.cells.workers import Workers
@@ -82,7 +82,7 @@ def execute(
     stack = ExitStack()
     try:
         former.end(namespace)
-        called = calls()
+        called = remote.has_begun()
         entry, argv = _entry(script), [script.path, *script.args]
         group.begin_script(launch, script)
         stack.enter_context(fresh(dict(script.variables), argv, [entry], script.folder, entry))
@@ -109,7 +109,7 @@ def execute(
     else:
         own = {name for name in vars(module) if name.startswith("__")} | group.names.values.keys()
         namespace.update({name: value for name, value in vars(module).items() if name not in own})
-        former.keep(vars(module), left, calls=calls() and not called)
+        former.keep(vars(module), left, calls=remote.has_begun() and not called)
     return Ended(code, error if code else None, str(left))
 
 
