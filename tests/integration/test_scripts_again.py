@@ -295,6 +295,16 @@ def test_a_script_that_failed_with_rpc_begins_it_again(two, tmp_path):
     two.run("dist.all_reduce(torch.ones(1))").raise_for_error()
 
 
+def test_a_script_that_failed_with_rpc_leaves_none_with_clean(two, tmp_path):
+    script = tmp_path / "train.py"
+    rpc = "import torch.distributed.rpc as rpc, os\nrank = int(os.environ['RANK'])\n"
+    rpc += "rpc.init_rpc(f'w{rank}', rank=rank, world_size=2)\n"
+    for end in ("1 / 0", "rpc.shutdown()"):
+        script.write_text(rpc + end)
+        result = two.run_script(str(script), clean=True, timeout=SOON)
+    result.raise_for_error()
+
+
 def test_it_is_said_that_remote_objects_work_once_in_a_process(two, tmp_path):
     script = tmp_path / "train.py"
     script.write_text(
@@ -311,3 +321,22 @@ def test_it_is_said_that_remote_objects_work_once_in_a_process(two, tmp_path):
     result = two.run_script(str(script), timeout=SOON)
     result.raise_for_error()
     assert {its.stdout.splitlines()[-1] for its in result.values()} == {"3"}
+
+
+def test_a_thread_that_clean_could_not_end_is_ended_before_the_next_script(two, tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import threading, time\n"
+        "def wait():\n"
+        "    while True: time.sleep(0.02)\n"
+        "def stay():\n"
+        "    try: wait()\n"
+        "    except SystemExit: wait()\n"
+        "threading.Thread(target=stay, name='stays', daemon=True).start()\n"
+    )
+    result = two.run_script(str(script), clean=True, timeout=SOON)
+    assert {its.left for its in result.values()} == {"1 thread (stays)"}
+    script.write_text("")
+    two.run_script(str(script), timeout=SOON).raise_for_error()
+    stays = two.run("import threading\n'stays' in {one.name for one in threading.enumerate()}")
+    assert {its.result_repr for its in stays.values()} == {"False"}

@@ -101,15 +101,15 @@ def execute(
         stack.close()
         files.complete()
         signal.signal(signal.SIGINT, interrupts)
-    left = before.since()
+    left, calls = before.since(), remote.has_begun() and not called
     if script.clean:
         left.end()
         vars(module).clear()
-        former.keep({}, left)  # what could not be ended
+        former.keep({}, left, calls=calls)  # what could not be ended
     else:
         own = {name for name in vars(module) if name.startswith("__")} | group.names.values.keys()
         namespace.update({name: value for name, value in vars(module).items() if name not in own})
-        former.keep(vars(module), left, calls=remote.has_begun() and not called)
+        former.keep(vars(module), left, calls=calls)
     return Ended(code, error if code else None, str(left))
 
 
