@@ -11,8 +11,6 @@ import pytest
 import torch
 import torch.distributed as dist
 
-import rankbook
-
 SIZE = 10
 
 
@@ -43,14 +41,6 @@ def test_passes(rank, world_size, device):
     assert x.item() == 6
     assert world_size == dist.get_world_size() == 4
     assert rank == dist.get_rank()
-
-
-@pytest.mark.ranks(4)
-def test_of_a_library_under_test(rank, world_size, device):
-    """Here the library is rankbook itself."""
-    info = rankbook.initialize_distributed("gloo")  # there is a group: it changes nothing
-    assert (info.rank, info.world_size, info.device) == (rank, world_size, device)
-    assert (rankbook.get_rank_safe(), rankbook.get_world_size_safe()) == (rank, 4)
 
 
 @pytest.mark.ranks(4)

@@ -53,7 +53,6 @@ def part(said, name):
 
 
 PASSES = (
-    "test_of_a_library_under_test",
     *("test_passes", "test_values_travel[2]", "test_values_travel[3]"),
     *("TestInAClass::test_its_instance_travels", "test_sets_a_variable", "test_finds_no_variable"),
     *("test_group_is_whole_after_a_hang", "test_warns", "test_of_two_ranks"),
