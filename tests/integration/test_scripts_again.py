@@ -295,6 +295,22 @@ def test_a_script_that_failed_with_rpc_begins_it_again(two, tmp_path):
     two.run("dist.all_reduce(torch.ones(1))").raise_for_error()
 
 
+def test_rpc_begins_again_at_once_after_a_rank_has_left_it(two, tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import sys, os, torch.distributed.rpc as rpc\n"
+        "rank, size = int(os.environ['RANK']), int(os.environ['WORLD_SIZE'])\n"
+        "options = rpc.TensorPipeRpcBackendOptions(rpc_timeout=1000)\n"
+        "rpc.init_rpc(f'w{rank}', rank=rank, world_size=size, rpc_backend_options=options)\n"
+        "if rank and sys.argv[1:]: sys.exit()\n"
+        "rpc.shutdown()\n"
+    )
+    two.run_script(str(script), timeout=SOON).raise_for_error()
+    result = two.run_script(str(script), ["leave"], timeout=SOON)
+    assert result.diagnosis.ranks == (1,)
+    two.run_script(str(script), timeout=SOON).raise_for_error()
+
+
 def test_a_script_that_failed_with_rpc_leaves_none_with_clean(two, tmp_path):
     script = tmp_path / "train.py"
     rpc = "import torch.distributed.rpc as rpc, os\nrank = int(os.environ['RANK'])\n"
@@ -327,11 +343,11 @@ def test_a_thread_that_clean_could_not_end_is_ended_before_the_next_script(two, 
     script = tmp_path / "train.py"
     script.write_text(
         "import threading, time\n"
-        "def wait():\n"
-        "    while True: time.sleep(0.02)\n"
-        "def stay():\n"
-        "    try: wait()\n"
-        "    except SystemExit: wait()\n"
+        "def stay(sleep=time.sleep):\n"  # --clean takes its globals away
+        "    try:\n"
+        "        while True: sleep(0.02)\n"
+        "    except SystemExit:\n"
+        "        while True: sleep(0.02)\n"
         "threading.Thread(target=stay, name='stays', daemon=True).start()\n"
     )
     result = two.run_script(str(script), clean=True, timeout=SOON)

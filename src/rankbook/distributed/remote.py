@@ -5,7 +5,10 @@ RPC for as long as the process lives, and sends with it what concerns them; Pyth
 it. In a later RPC such a reference fails with a message about another thing, or is waited for in
 C++ for ever. Here it is refused.
 
-(``_finalize_shutdown`` is private in torch 2.9 to 2.15; without it, less is refused.)
+And every process counts for itself by which numbers it meets the others. After an RPC that some
+have not ended, they would wait for each other under different numbers, up to its timeout.
+
+(``_finalize_shutdown`` and the counts are private in torch 2.9 to 2.15; without them, less works.)
 """
 
 from __future__ import annotations
@@ -16,9 +19,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-__all__ = ["end", "explain", "has_begun", "watch"]
+__all__ = ["count_anew", "end", "explain", "has_begun", "watch"]
 
 _FINALIZE = "_finalize_shutdown"
+
+_COUNTS = ("_all_gather_sequence_id", "_all_gather_sequence_id_to_states")
 
 _SENT = "RPC is no longer running on this node"
 """In what torch raises, here or on the rank that was asked, where the first agent is to send."""
@@ -46,6 +51,17 @@ def end() -> None:
     """Shut RPC down here, without waiting for the other ranks."""
     with suppress(Exception):  # of objects that other ranks refer to
         _rpc().shutdown(graceful=False)
+
+
+def count_anew() -> None:
+    """Have the next RPC count from the start; call it where the other ranks do, too."""
+    rpc = _rpc()
+    if rpc is None or has_begun():
+        return
+    for name in _COUNTS:
+        getattr(rpc.api, name, {}).clear()
+    if hasattr(rpc, "_init_counter"):
+        rpc._init_counter = 0
 
 
 def watch() -> None:

@@ -46,7 +46,7 @@ class Former:
         self._calls = calls
 
     def end(self, namespace: dict[str, Any]) -> None:
-        """End its threads and servers; processes go on, as under a launcher.
+        """End its threads, servers and RPC; processes go on, as under a launcher.
 
         Args:
             namespace: Where its names are.
@@ -54,6 +54,7 @@ class Former:
         self._left.end_threads()
         if self._calls and remote.has_begun():
             remote.end()
+        remote.count_anew()
         for name in self._listen:
             _remove(name, self._names, namespace)
         self.keep({}, Left(set(), set()))
