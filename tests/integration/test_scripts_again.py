@@ -356,3 +356,25 @@ def test_a_thread_that_clean_could_not_end_is_ended_before_the_next_script(two, 
     two.run_script(str(script), timeout=SOON).raise_for_error()
     stays = two.run("import threading\n'stays' in {one.name for one in threading.enumerate()}")
     assert {its.result_repr for its in stays.values()} == {"False"}
+
+
+def test_a_loader_with_workers_that_stay_goes_on_and_its_last_loop_says_nothing(two, tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import torch\nfrom torch.utils.data import DataLoader\n"
+        "loader = DataLoader(range(4), num_workers=2, persistent_workers=True)\n"
+        "def added(): return sum(map(int, loader))\n"
+        "print(added(), added())\n"
+        "begun = iter(DataLoader(range(100), num_workers=1))\n"
+        "next(begun)\n"
+    )
+    for _ in range(2):  # what the first has left is removed when the second gives its names anew
+        result = two.run_script(str(script), timeout=SOON)
+        result.raise_for_error()
+        assert {(its.stdout, its.stderr, its.left) for its in result.values()} == {
+            ("6 6\n", "", "")
+        }
+        again = two.run("added()", timeout=SOON)
+        assert {its.result_repr for its in again.values()} == {"6"}
+    gone = two.run("import gc\nloader = begun = None\nvalue = gc.collect()", timeout=SOON)
+    assert {its.stdout + its.stderr for its in gone.values()} == {""}

@@ -97,6 +97,7 @@ SCHEDULES = "torch.distributed.pipelining.schedules.PipelineScheduleMulti"
 STORAGE = "torch.UntypedStorage"
 LOADERS = "torch.utils.data.dataloader"
 LOADER = "torch.utils.data.DataLoader"
+LOADING = f"{LOADERS}._MultiProcessingDataLoaderIter"
 
 # (class or module, name, the room of ours that uses it)
 USES = [
@@ -295,6 +296,13 @@ USES = [
     (TENSOR, "_version", "teach"),
     (LOADERS, "_BaseDataLoaderIter", "distributed"),
     (LOADER, "_index_sampler", "distributed"),
+    (LOADER, "_iterator", "engine"),
+    (LOADERS, "_MultiProcessingDataLoaderIter", "engine"),
+    (LOADING, "_shutdown", "engine"),
+    (LOADING, "_worker_pids_set", "engine"),
+    (LOADING, "_workers", "engine"),
+    (LOADERS, "_utils", "engine"),
+    ("torch.utils.data._utils.signal_handling", "_remove_worker_pids", "engine"),
     ("multiprocessing.process.BaseProcess", "_target", "distributed"),
     (C10D, "_get_default_store", "distributed"),
     (C10D, "_new_process_group_helper", "distributed"),

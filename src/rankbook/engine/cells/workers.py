@@ -11,7 +11,10 @@ import threading
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Executor
+from multiprocessing.process import BaseProcess
 from typing import Any
+
+from rankbook.engine.cells import loaders
 
 __all__ = ["Workers"]
 
@@ -36,14 +39,20 @@ class Workers:
         """
         for executor in self._executors():
             executor.shutdown()
+        children = self._children()
+        if children:
+            loaders.let_go(children)
         self._finalize(lambda priority: priority >= 0)
-        children = [one for one in multiprocessing.active_children() if one not in self._known]
+        children = self._children()
         for child in children:
             if child.daemon:
                 child.terminate()
         for child in children:
             child.join()
         self._finalize(lambda priority: priority < 0)
+
+    def _children(self) -> list[BaseProcess]:
+        return [one for one in multiprocessing.active_children() if one not in self._known]
 
     def _executors(self) -> list[Executor]:
         """The executors of processes, by the threads that manage them; joblib has its own class."""
