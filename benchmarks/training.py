@@ -4,6 +4,9 @@ The same code, a small network under DDP, with default settings on both sides. A
 session and a run of torchrun take turns, for the machine is never quiet; what counts is the ratio
 of their steps per second, turn by turn. One session for all turns would not do: where the system
 happens to place its processes makes some per cent, for as long as they live.
+
+With ``--profile`` cells and profiled cells of one session take turns instead: what the profiler
+costs while the cell runs, and what writing the trace takes afterwards.
 """
 
 from __future__ import annotations
@@ -12,6 +15,8 @@ import argparse
 import subprocess
 import sys
 import tempfile
+import time
+from ast import literal_eval
 from pathlib import Path
 from statistics import median
 
@@ -71,11 +76,47 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", choices=_MODELS, default=list(_MODELS))
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--steps", type=int, default=120)
+    parser.add_argument("--profile", action="store_true", help="cells beside profiled cells")
     args = parser.parse_args()
     for n in args.ranks:
         for name in args.models:
             train = _TRAIN.format(model=_MODELS[name], warmup=10, steps=args.steps)
-            _compare(n, name, train, args.rounds)
+            (_profile if args.profile else _compare)(n, name, train, args.rounds)
+
+
+def _profile(n: int, name: str, train: str, rounds: int) -> None:
+    costs: dict[str, list[float]] = {"a step": [], "CPU time": [], "recording": [], "after": []}
+    session = rankbook.start("gloo", n)
+    code = f"import time\nbefore = time.process_time()\n{train}\n"
+    code += "steps_per_second, time.process_time() - before"
+    with tempfile.TemporaryDirectory() as folder:
+        trace = Path(folder, "trace.json.gz")
+        for turn in range(rounds + 1):
+            plain, profiled = {}, {}
+            for path in (trace, None) if turn % 2 else (None, trace):
+                begin = time.perf_counter()
+                result = session.run(code, profile=path)
+                result.raise_for_error()
+                (profiled if path else plain).update(
+                    result=result,
+                    said=literal_eval(str(result[0].result_repr)),
+                    seconds=max(one.seconds for one in result.values()),
+                    whole=time.perf_counter() - begin,
+                )
+            if turn:  # the first pair imports what a profiler needs
+                (steps, cpu), (steps_then, cpu_then) = plain["said"], profiled["said"]
+                overhead = profiled["result"].profile.shares[0].overhead
+                costs["a step"].append(steps / steps_then - 1)
+                costs["CPU time"].append(cpu_then / cpu - 1)
+                costs["recording"].append(overhead / profiled["seconds"])
+                costs["after"].append(profiled["whole"] - profiled["seconds"])
+        size = trace.stat().st_size / 1e6
+        session.shutdown()
+    print(f"{name}, {n} ranks, with --profile, {rounds} rounds, median (least to most):")
+    for what in ("a step", "CPU time", "recording"):
+        values = sorted(costs[what])
+        print(f"  {what:9} {median(values):+.0%} ({values[0]:+.0%} to {values[-1]:+.0%})")
+    print(f"  after the cell {median(costs['after']):.2f} s, for {size:.1f} MB", flush=True)
 
 
 def _compare(n: int, name: str, train: str, rounds: int) -> None:
