@@ -52,6 +52,21 @@ def test_a_store_is_let_go_of():
     assert gone() is None
 
 
+def test_a_store_is_let_go_of_that_an_object_of_the_script_has_too():
+    class Heartbeat:
+        __module__ = "__main__"
+
+    former, store, heartbeat = Former(), HashStore(), Heartbeat()
+    heartbeat.store = store
+    namespace = {"store": store, "heartbeat": heartbeat, "other": 1}
+    gone = weakref.ref(store)
+    former.keep(dict(namespace), Left(set(), set()))
+    del store, heartbeat
+    former.end(namespace)
+    assert namespace == {"other": 1}
+    assert gone() is None
+
+
 def test_a_name_that_a_cell_has_given_to_something_else_stays():
     former, names = Former(), {"server": socket.socket()}
     former.keep(names, Left(set(), set()))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import socketserver
+import weakref
 from contextlib import suppress
 from typing import Any
 
@@ -55,9 +56,22 @@ class Former:
         if self._calls and remote.has_begun():
             remote.end()
         remote.count_anew()
+        stores = [weakref.ref(self._names[name]) for name in self._listen if self._is_store(name)]
         for name in self._listen:
             _remove(name, self._names, namespace)
+        if any(store() is not None for store in stores):  # an object of the script may have it, too
+            for name in [
+                name for name, one in self._names.items() if type(one).__module__ == _MAIN
+            ]:
+                _remove(name, self._names, namespace)
         self.keep({}, Left(set(), set()))
+
+    def _is_store(self, name: str) -> bool:
+        return issubclass(type(self._names.get(name)), Store)
+
+
+_MAIN = "__main__"
+"""The module of a script's own classes."""
 
 
 def _remove(name: str, names: dict[str, Any], namespace: dict[str, Any]) -> None:
