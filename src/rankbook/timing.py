@@ -84,6 +84,9 @@ class Timing:
     """The same while some rank waits and another is dead."""
     look_busy: float = 1.0
     """The same while all ranks are busy and none waits."""
+    others: float = 1.0
+    """After a hang is proven, for awaited ranks that still run: a verdict that they may be part of,
+    or change, is not given before."""
     silent: float = 7.0
     """Without an answer, after which a host is reported as silent. Nothing is ended then."""
     show: float = 3.0

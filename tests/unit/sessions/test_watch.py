@@ -185,6 +185,40 @@ def test_a_verdict_is_proven_only_by_ranks_that_stand_still(watch, pool, clock, 
     assert watch.likely is None
 
 
+ONE_IS_MISSING_AND_ONE_RUNS = "if rank == 3: stick()\nelif rank: wait_in('all_reduce', seq=1)"
+
+
+def test_an_awaited_rank_that_still_runs_may_join_the_verdict_for_a_second(watch, pool, clock, run):
+    run(ONE_IS_MISSING_AND_ONE_RUNS)
+    later(clock, watch, 0.7)
+    assert (watch.diagnosis.ranks, watch.diagnosis.proven) == ((0,), True)
+    assert not watch.is_hopeless()
+    pool[3].stuck = None  # has ended without the call, too
+    later(clock, watch, 0.15)
+    assert watch.diagnosis.ranks == (0, 3)
+    assert watch.is_hopeless()
+
+
+def test_ranks_that_wait_in_vain_are_freed_beside_one_that_runs_on(watch, pool, clock, run):
+    run(ONE_IS_MISSING_AND_ONE_RUNS)
+    later(clock, watch, 0.7)
+    for _ in range(6):
+        later(clock, watch, 0.15)
+    assert not watch.is_hopeless()
+    later(clock, watch, 0.15)
+    assert watch.is_hopeless()
+    assert watch.diagnosis.ranks == (0,)
+    watch.begin_again()
+    later(clock, watch, 0.5)
+    assert not watch.is_hopeless()
+
+
+def test_a_rank_outside_of_the_group_cannot_join_the_verdict(watch, pool, clock, run):
+    run("if rank == 3: stick()\nelif rank: wait_in('all_reduce', seq=1, ranks=(0, 1, 2))")
+    later(clock, watch, 0.7)
+    assert watch.is_hopeless()
+
+
 def test_a_hang_is_not_called_likely_where_a_thread_may_do_what_is_awaited(watch, pool, clock, run):
     run(ONE_IS_MISSING)
     pool[2].still = 0.1

@@ -76,6 +76,8 @@ class Watch:
         self._due = time.monotonic() + members.timing.first_look
         self._hurry = False
         self._began = time.monotonic()
+        self._proven: float | None = None
+        self._is_open = False
         self.diagnosis: Diagnosis | None = None
         self._has_threads = False
         self.hang: Hang | None = None
@@ -117,11 +119,16 @@ class Watch:
         if self._call is not None:
             self._call.forget()
         self._call, self.diagnosis, self.overdue = None, None, {}
+        self._proven, self._is_open = None, False
         self._due = time.monotonic() + self._period
 
     def is_hopeless(self) -> bool:
-        """Whether it is proven that some rank waits in vain: its ranks must be freed."""
-        return self.diagnosis is not None and self.diagnosis.proven
+        """Whether it is proven that some rank waits in vain: its ranks must be freed.
+
+        Not at once while ranks that it waits for still run, as on a busy machine those that are
+        about to end: they belong to the verdict, too.
+        """
+        return self.diagnosis is not None and self.diagnosis.proven and not self._is_open
 
     @property
     def likely(self) -> Diagnosis | None:
@@ -153,7 +160,7 @@ class Watch:
         if self.was_interrupted:
             return  # a look after ranks were freed shows less
         seconds = time.monotonic() - self._began
-        if not self.is_hopeless() or self.hang is None:
+        if self.diagnosis is None or not self.diagnosis.proven or self.hang is None:
             self.hang = Hang(looks.observe(self._members, progress), mesh=self._members.named_mesh)
         self.hang = replace(self.hang, interrupted=seconds)
         self.keep()
@@ -167,9 +174,25 @@ class Watch:
         seen = looks.complete(self._members, self._ranks, seen, progress)
         self.diagnosis = diagnose(seen, mesh=self._members.named_mesh)
         self._has_threads = any(look.threads for look in seen.values())
+        timing = self._members.timing
+        self._is_open = False
         if self.diagnosis.proven:
             self.hang = Hang(seen, mesh=self._members.named_mesh)
-        timing = self._members.timing
+            self._proven = now if self._proven is None else self._proven
+            is_early = now - self._proven < timing.others
+            self._is_open = is_early and _may_change(self.diagnosis, seen)
         waits = any(look.waiting for look in seen.values())
-        beside = timing.look_beside_dead if self.diagnosis.kind == "dead" else timing.look_waiting
+        is_soon = self._is_open or self.diagnosis.kind == "dead"
+        beside = timing.look_beside_dead if is_soon else timing.look_waiting
         self._period = beside if waits else timing.look_busy
+
+
+def _may_change(diagnosis: Diagnosis, seen: Mapping[int, Look]) -> bool:
+    """Whether ranks that are waited for in vain still run, so that they may yet join the verdict.
+
+    A rank's death is the cause whatever the others do.
+    """
+    calls = [look.waiting for rank, look in seen.items() if rank in diagnosis.stuck]
+    awaited = {rank for call in calls if call for rank in call.ranks or seen}
+    running = {rank for rank in awaited if rank in seen and seen[rank].state == "running"}
+    return diagnosis.kind != "dead" and not running <= {*diagnosis.ranks, *diagnosis.stuck}
