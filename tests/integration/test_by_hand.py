@@ -229,6 +229,24 @@ def test_ranks_that_do_not_meet_are_told_where_each_waits_and_freed(
     assert (found.kind, found.ranks, found.proven) == ("missing_rank", (0, 1), True)
     assert all(place in found.summary for place in places), found.summary
     assert "did not meet" in found.summary
+
+
+LOADER = """
+from torch.utils.data import DataLoader
+batches = iter(DataLoader(range(64), num_workers=2, multiprocessing_context="fork"))
+next(batches)
+"""
+
+
+def test_ranks_that_do_not_meet_are_freed_though_their_loaders_have_workers(world):
+    world.run(LOADER).raise_for_error()
+    try:
+        at = "f'tcp://127.0.0.1:{29553 + rank}', rank=rank, world_size=world_size"
+        result = world.run(f"{LEAVE}dist.init_process_group('gloo', {at})", timeout=30)
+        assert result.diagnosis.proven
+        assert "rank 1 waited at 127.0.0.1:29554" in result.diagnosis.summary
+    finally:
+        world.run("del batches").raise_for_error()
     assert {its.error.ename for its in result.values()} == {"KeyboardInterrupt"}
 
 

@@ -31,7 +31,7 @@ LOOKS_EVERY = 0.3
 """Seconds: to list processes takes milliseconds."""
 
 has_children: list[Callable[[], bool]] = []
-"""Tells whether code has started processes here that still run; an engine adds it."""
+"""Tells whether code has started processes here that may come; an engine adds it."""
 
 is_served_by_child: list[Callable[[int], bool]] = []
 """Tells whether one of them listens at a port; an engine adds it."""

@@ -65,7 +65,7 @@ class Engine:
         self.streams = Streams()
         calls.install(self.ledger, [Interruptible, Opening])
         destroying.on_destroy.append(self.ledger.groups.destroy)
-        outsiders.has_children.append(lambda: bool(left.started()))
+        outsiders.has_children.append(left.are_strangers)
         outsiders.is_served_by_child.append(left.serves)
         self.observer = Observer(
             self.ledger,

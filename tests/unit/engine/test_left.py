@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import psutil
 import pytest
 from processes import wait_until
 
-from rankbook.engine.cells.left import Left
+from rankbook.engine.cells.left import Left, are_strangers
 
 # Threads end with SystemExit, of which Python says nothing.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -28,6 +29,18 @@ def test_a_process_that_has_ended_does_not_count_though_nobody_has_waited_for_it
         process.stdin.close()
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         assert str(before.since()) == ""
+
+
+@pytest.mark.parametrize(("name", "may_come"), [("pt_data_worker", False), ("other", True)])
+def test_workers_of_a_loader_come_to_no_meeting(tmp_path, name, may_come):
+    program = shutil.copy(shutil.which("sleep"), tmp_path / name)
+    assert not are_strangers()
+    with subprocess.Popen([program, "60"]) as process:
+        try:
+            wait_until(lambda: psutil.Process(process.pid).name() == name)
+            assert are_strangers() == may_come
+        finally:
+            process.kill()
 
 
 def test_what_a_process_of_before_starts_does_not_count():

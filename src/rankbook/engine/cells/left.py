@@ -17,7 +17,7 @@ import psutil
 
 from rankbook.words import plural
 
-__all__ = ["Left", "serves", "started"]
+__all__ = ["Left", "are_strangers", "serves", "started"]
 
 _OURS = "rankbook-"
 """What the names of our own threads begin with."""
@@ -45,12 +45,27 @@ _HELPERS = ("multiprocessing.resource_tracker", "torch_shm_manager")
 their own: they remove what is left of shared memory, and no code has started them."""
 
 
+_LOADER = "pt_data_worker"
+"""What torch 2.9 to 2.15 call a worker of a DataLoader, as the system knows it."""
+
+
 def started() -> set[psutil.Process]:
     """The processes that this one has started, and they, which run."""
     try:
         return {one for one in psutil.Process().children(recursive=True) if _runs(one)}
     except psutil.Error:
         return set()
+
+
+def are_strangers() -> bool:
+    """Whether code has started processes that still run and may come to a meeting of ranks."""
+    return any(not _loads_data(one) for one in started())
+
+
+def _loads_data(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        return process.name() == _LOADER
+    return True  # it has ended
 
 
 def _is_below(process: psutil.Process, known: set[psutil.Process]) -> bool:

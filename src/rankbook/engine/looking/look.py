@@ -113,7 +113,7 @@ class Observer:
                 is_soon = place.timeout is not None and place.timeout <= SOON
                 seen = replace(
                     seen,
-                    has_children=place.others_may_come and bool(left.started()),
+                    has_children=place.others_may_come and left.are_strangers(),
                     may_end=seen.may_end or is_soon,
                 )
             if wait is not None and (wait.may_end or is_of_others):
