@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import pytest
 
+from rankbook import pytest_plugin
 
-@pytest.fixture(scope="session", autouse=True)
-def ipython_dir(tmp_path_factory):
-    """Connection files and logs of these tests, away from the user's own."""
+
+@pytest.fixture(scope="module", autouse=True)
+def ranks_end(tmp_path_factory, request):
+    """Ranks end with a module: other tests look at the processes that this one has.
+
+    Their connection files and logs stay away from the user's own.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("IPYTHONDIR", str(tmp_path_factory.mktemp("ipython")))
         yield
+        pytest_plugin.pytest_unconfigure(request.config)
