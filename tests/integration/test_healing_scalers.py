@@ -33,7 +33,7 @@ def states(session, steps):
 
 
 @pytest.fixture
-def expected(four):
+def expected(four, nothing_of_before):
     four.run(COMMON + SCALED).raise_for_error()
     found = states(four, range(4))
     four.run(FORGET).raise_for_error()
