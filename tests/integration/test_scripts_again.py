@@ -368,7 +368,7 @@ def test_a_loader_with_workers_that_stay_goes_on_and_its_last_loop_says_nothing(
         "begun = iter(DataLoader(range(100), num_workers=1))\n"
         "next(begun)\n"
     )
-    for _ in range(2):  # what the first has left is removed when the second gives its names anew
+    for _ in range(2):  # the second run replaces the names that the first has left
         result = two.run_script(str(script), timeout=SOON)
         result.raise_for_error()
         assert {(its.stdout, its.stderr, its.left) for its in result.values()} == {

@@ -1,7 +1,7 @@
 """``TCPStore(...)`` that code opens by itself in a process of a session.
 
 Torch's constructor waits in C++, where Ctrl+C does not reach it. A client waits until a store
-answers at the port; if another program listens there, it waits for ever. A server waits for the
+answers at the port; if another program listens there, it waits without end. A server waits for the
 number of clients that it was given. Here both wait in Python, where an exception that is raised in
 the thread ends the wait. Torch's own rendezvous opens such stores, too, where
 :mod:`rankbook.distributed.by_hand` leaves it to torch.

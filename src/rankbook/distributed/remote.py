@@ -2,8 +2,8 @@
 
 Torch has one account of references to remote objects in a process. It keeps the agent of the first
 RPC for as long as the process lives, and sends with it what concerns them; Python cannot replace
-it. In a later RPC such a reference fails with a message about another thing, or is waited for in
-C++ for ever. Here it is refused.
+it. In a later RPC such a reference fails with a misleading message, or C++ waits for it without
+end. So this module refuses it.
 
 And every process counts for itself by which numbers it meets the others. After an RPC that some
 have not ended, they would wait for each other under different numbers, up to its timeout.
