@@ -233,13 +233,14 @@ def test_ranks_that_do_not_meet_are_told_where_each_waits_and_freed(
 
 LOADER = """
 from torch.utils.data import DataLoader
-batches = iter(DataLoader(range(64), num_workers=2, multiprocessing_context="fork"))
-next(batches)
+batches = iter(DataLoader(range(64), num_workers=2, multiprocessing_context={method!r}))
+[next(batches) for _ in range(4)]  # of both workers
 """
 
 
-def test_ranks_that_do_not_meet_are_freed_though_their_loaders_have_workers(world):
-    world.run(LOADER).raise_for_error()
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def test_ranks_that_do_not_meet_are_freed_though_their_loaders_have_workers(world, method):
+    world.run(LOADER.format(method=method)).raise_for_error()
     try:
         at = "f'tcp://127.0.0.1:{29553 + rank}', rank=rank, world_size=world_size"
         result = world.run(f"{LEAVE}dist.init_process_group('gloo', {at})", timeout=30)

@@ -45,6 +45,9 @@ _HELPERS = ("multiprocessing.resource_tracker", "torch_shm_manager")
 their own: they remove what is left of shared memory, and no code has started them."""
 
 
+_FORKSERVER = "multiprocessing.forkserver"
+"""In the command of the process that ``multiprocessing`` starts to fork others from."""
+
 _LOADER = "pt_data_worker"
 """What torch 2.9 to 2.15 call a worker of a DataLoader, as the system knows it."""
 
@@ -59,12 +62,16 @@ def started() -> set[psutil.Process]:
 
 def are_strangers() -> bool:
     """Whether code has started processes that still run and may come to a meeting of ranks."""
-    return any(not _loads_data(one) for one in started())
+    return any(not _comes_to_none(one) for one in started())
 
 
-def _loads_data(process: psutil.Process) -> bool:
+def _comes_to_none(process: psutil.Process) -> bool:
+    """Whether it loads data, or only forks others, which have its command but not its parent."""
     with suppress(psutil.Error):
-        return process.name() == _LOADER
+        is_forkserver = process.ppid() == os.getpid() and any(
+            _FORKSERVER in word for word in process.cmdline()
+        )
+        return is_forkserver or process.name() == _LOADER
     return True  # it has ended
 
 
