@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Iterator
 from itertools import chain, groupby, starmap
 from typing import Any
 
 __all__ = ["UNFINISHED", "instances"]
+
+_GENERATIONS: list[tuple[int, ...]] = [(2,), (1,), (0,)] if sys.version_info < (3, 12) else [()]
+"""The collector's generations, as they are read: before Python 3.12 somebody needs the order."""
 
 UNFINISHED = Exception
 """What reading an object raises that some code is making, or has failed to make: anything.
@@ -18,6 +22,8 @@ UNFINISHED = Exception
 
 def instances(*classes: type) -> list[Any]:
     """All objects of some classes that Python's garbage collector knows.
+
+    Before Python 3.12 the oldest come first, generation by generation.
 
     A reference to any other object is held only during one C call, while no other thread runs.
     Python cannot finish a tuple that something else refers to: a thread that builds one
@@ -42,4 +48,4 @@ def instances(*classes: type) -> list[Any]:
 
 def _everything() -> Iterator[Any]:
     """All objects; holds no references before the first is requested."""
-    return chain.from_iterable(starmap(gc.get_objects, [()]))
+    return chain.from_iterable(starmap(gc.get_objects, _GENERATIONS))

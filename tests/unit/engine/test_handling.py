@@ -131,6 +131,16 @@ def test_exceptions_that_are_kept_are_not_searched_for_one_by_one(seen, monkeypa
     assert not set(map(id, searched)) & set(map(id, kept))
 
 
+def test_exceptions_that_were_made_before_and_never_raised_are_not_searched_for(seen, monkeypatch):
+    kept = {number: ValueError(number) for number in range(50)}
+    gc.collect()  # they are old
+    search, searched = gc.get_referrers, []
+    monkeypatch.setattr(gc, "get_referrers", lambda x: (searched.append(x), search(x))[1])
+    error, _ = seen(in_a_generators_finally)
+    assert repr(error) == "ValueError('no data')"
+    assert not set(map(id, searched)) & set(map(id, kept.values()))
+
+
 def test_an_exception_that_no_user_code_has_raised_is_of_no_interest(seen):
     assert seen(in_except, lambda _: False) is None
 

@@ -91,7 +91,8 @@ def _unwinding(
     # Before Python 3.12 an exception gets its traceback when it is caught, and nothing holds it.
     traces = [x for x in found if type(x) is TracebackType and is_its(x)]
     traces = [trace for trace in traces if not any(trace is other for other in known)]
-    # Finding its holders means looking at every object, which is slow with thousands of them.
+    # Finding its holders means looking at every object, which is slow with thousands of them. So
+    # the newest come first: those that code has made and keeps, without raising them, are older.
     bare = [error for error in reversed(errors) if error.__traceback__ is None]
     for error in bare if traces else ():
         holders = [each for each in gc.get_referrers(error) if not isinstance(each, list)]
