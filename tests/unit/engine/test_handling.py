@@ -141,6 +141,44 @@ def test_exceptions_that_were_made_before_and_never_raised_are_not_searched_for(
     assert not set(map(id, searched)) & set(map(id, kept.values()))
 
 
+def test_an_exception_that_was_caught_and_is_kept_is_not_on_its_way(seen):
+    """Though its traceback has a frame that goes on, and asks a generator."""
+
+    def code(stop):
+        def batches():
+            yield 1
+            stop()
+
+        kept = []
+        for _ in range(2):
+            try:
+                if kept:
+                    [*batches()]
+                fail()
+            except ValueError as error:  # noqa: PERF203 - it is what is tried
+                kept.append(error)
+
+    assert seen(code) is None
+
+
+def test_an_exception_is_found_that_another_except_has_let_pass(seen):
+    def code(stop):
+        def batches():
+            try:
+                yield from range(3)
+            finally:
+                stop()
+
+        for _ in batches():
+            try:
+                fail()
+            except KeyError:  # noqa: PERF203 - it is what is tried
+                stop = None
+
+    error, _ = seen(code)
+    assert repr(error) == "ValueError('no data')"
+
+
 def test_an_exception_that_no_user_code_has_raised_is_of_no_interest(seen):
     assert seen(in_except, lambda _: False) is None
 

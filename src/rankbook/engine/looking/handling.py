@@ -26,6 +26,9 @@ _CONTROL_FLOW = (StopIteration, StopAsyncIteration, GeneratorExit)
 
 _DESTRUCTORS = {"__del__", "close", "aclose"}
 
+_RAISES = {"RAISE_VARARGS", "RERAISE", "END_ASYNC_FOR", "CLEANUP_THROW"}
+"""Operations that raise again what has come to the frame before, at another place."""
+
 
 Raised = tuple[BaseException, "TracebackType | None"]
 """An exception, and its traceback."""
@@ -59,11 +62,7 @@ def _on_its_way(
     ``__del__`` runs. Python keeps the exception out of sight; its traceback has the frame.
     """
     stack = [each for each, _ in traceback.walk_stack(frame)]
-    # A generator being closed cannot be told from one asked for its next value.
-    if not any(
-        each.f_code.co_name in _DESTRUCTORS or each.f_code.co_flags & inspect.CO_GENERATOR
-        for each in stack
-    ):
+    if not any(map(_is_destroyed, stack)):
         return None
     found = instances(BaseException, TracebackType)
     try:
@@ -80,7 +79,7 @@ def _unwinding(
     """Find the exception whose traceback leads through frames that are still on a stack."""
 
     def is_its(trace: TracebackType | None) -> bool:
-        return _leads_through(trace, stack) and is_user_code(trace)
+        return trace is not None and _unwinds(trace, stack) and is_user_code(trace)
 
     errors = [cast("BaseException", x) for x in found if type(x) is not TracebackType]
     known = [error.__traceback__ for error in errors]
@@ -101,8 +100,34 @@ def _unwinding(
     return None
 
 
-def _leads_through(trace: TracebackType | None, stack: list[FrameType]) -> bool:
-    return any(each is frame for each, _ in traceback.walk_tb(trace) for frame in stack)
+def _unwinds(trace: TracebackType, stack: list[FrameType]) -> bool:
+    """Whether the frame that an exception has reached is on a stack, and still where it came.
+
+    An exception that was caught in a frame, and is kept, has that frame in its traceback, too; but
+    there the frame went on, and has called something by itself.
+    """
+    return any(
+        caller is trace.tb_frame
+        and (caller.f_lasti == trace.tb_lasti or _operation(caller) in _RAISES)
+        and _is_destroyed(called)
+        for called, caller in itertools.pairwise(stack)
+    )
+
+
+def _is_destroyed(frame: FrameType) -> bool:
+    """Whether a frame may run because an object goes.
+
+    A generator that is closed cannot be told from one that is asked for its next value.
+    """
+    return frame.f_code.co_name in _DESTRUCTORS or bool(
+        frame.f_code.co_flags & inspect.CO_GENERATOR
+    )
+
+
+def _operation(frame: FrameType) -> str:
+    """What a frame does at this moment, as :mod:`dis` calls it."""
+    steps = dis.get_instructions(frame.f_code)
+    return next((step.opname for step in steps if step.offset == frame.f_lasti), "")
 
 
 def when_dropped(
