@@ -88,10 +88,6 @@ class Recorder:
             self._nth[(name, group, since_ns)] = known
         return known
 
-    def latest(self, name: str, since_ns: int) -> int:
-        """How many groups of a name were used since then, as far as was seen."""
-        return sum(created >= since_ns for created in self._made.get(name, {}).values())
-
 
 def _open_p2p(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Open sends and receives; for those in a batch, only the batch is known."""
