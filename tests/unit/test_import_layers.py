@@ -30,6 +30,7 @@ FLOORS = [
         "lazy",
         "masking",
         "models",
+        "ownthreads",
         "protocol",
         "ranks",
         "replicas",

@@ -25,6 +25,7 @@ from torch.distributed import DistNetworkError, DistStoreError
 
 from rankbook.distributed import connecting, meets
 from rankbook.distributed.stores import TCPStore, poll
+from rankbook.ownthreads import is_ours
 
 __all__ = ["Opening", "install", "remove", "wait_for_folder"]
 
@@ -34,8 +35,6 @@ _TIMEOUT = timedelta(seconds=300)
 """Torch's own, of a store that is given none."""
 
 _LET_GO = timedelta(seconds=1)
-_OURS = "rankbook-"
-"""What the names of our own threads begin with, which wait in C++ for the others."""
 
 _PARAMETERS = (
     "host_name",
@@ -97,7 +96,8 @@ def remove() -> None:
 @functools.wraps(_original)
 def _open(store: Any, *args: Any, **kwargs: Any) -> None:
     given = dict(zip(_PARAMETERS, args, strict=False)) | kwargs
-    is_meant = os.getpid() == _home and not threading.current_thread().name.startswith(_OURS)
+    # Our own threads wait in C++ for the others.
+    is_meant = os.getpid() == _home and not is_ours(threading.current_thread())
     is_whole = {"host_name", "port"} <= given.keys() and len(args) <= len(_PARAMETERS)
     if not (is_meant and is_whole and isinstance(given.get("timeout", _TIMEOUT), timedelta)):
         _original(store, *args, **kwargs)

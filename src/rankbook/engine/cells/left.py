@@ -15,12 +15,10 @@ from typing import Any
 
 import psutil
 
+from rankbook.ownthreads import is_ours
 from rankbook.words import plural
 
 __all__ = ["Left", "are_strangers", "serves", "started"]
-
-_OURS = "rankbook-"
-"""What the names of our own threads begin with."""
 
 _MONITOR = "tqdm._monitor"
 """Has the class of the one thread that tqdm starts with its first bar, and keeps."""
@@ -36,7 +34,7 @@ _LOOK = 0.05
 
 
 def _threads() -> set[threading.Thread]:
-    threads = [one for one in threading.enumerate() if not one.name.startswith(_OURS)]
+    threads = [one for one in threading.enumerate() if not is_ours(one)]
     return {one for one in threads if type(one).__module__ != _MONITOR}
 
 
