@@ -18,10 +18,14 @@ import threading
 from contextlib import suppress
 from typing import Any
 
-from ipyparallel.controller.app import IPController
 from zmq.devices import ThreadMonitoredQueue
 
 from rankbook.engine.starting import files
+from rankbook.engine.starting.lean import absent, import_ipyparallel
+
+import_ipyparallel()
+with absent("numpy"):  # it takes a quarter of all imports, for a scheduler that we do not use
+    from ipyparallel.controller.app import IPController
 
 __all__ = ["Controller", "Queue", "main"]
 

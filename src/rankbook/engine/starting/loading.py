@@ -6,13 +6,13 @@ import gc
 import json
 import os
 import select
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from importlib import import_module
-from types import ModuleType
 from typing import Any
+
+from rankbook.engine.starting.lean import absent, import_ipyparallel
 
 __all__ = ["load", "load_and_listen"]
 
@@ -65,7 +65,7 @@ def _listen(commands: int, stop: int, answer: Callable[[dict[str, Any]], dict[st
 
 
 def _import_without_torch() -> None:
-    _leave_out("ipyparallel", "cluster", ("Cluster", "ClusterManager"))
+    import_ipyparallel()
     import ipyparallel.engine.app  # noqa: F401
 
     # Otherwise each engine would do these at its start, several of them on each core.
@@ -86,33 +86,8 @@ def _import_without_torch() -> None:
 
     # An engine's kernel looks for debugpy, whose import takes longer than all else that it does;
     # no front end reaches an engine's debugger. A cell may still import debugpy itself.
-    sys.modules["debugpy"] = None  # type: ignore[assignment]
-    with suppress(ImportError):
+    with absent("debugpy"), suppress(ImportError):
         import ipykernel.debugger  # noqa: F401
-    del sys.modules["debugpy"]
-
-
-def _leave_out(package: str, module: str, names: tuple[str, ...]) -> None:
-    """Import a package without a module that it takes names from; that is done when asked for.
-
-    What starts clusters takes ipyparallel (8 and 9) as long as all the rest; no rank uses it.
-    """
-    full = f"{package}.{module}"
-    stand_in = ModuleType(full)
-    vars(stand_in).update(dict.fromkeys(names))
-    sys.modules[full] = stand_in
-    found = import_module(package)
-    del sys.modules[full]
-    for name in (module, *names):
-        vars(found).pop(name, None)
-
-    def ask(name: str) -> Any:
-        if name not in (module, *names):
-            raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        asked = import_module(full)
-        return asked if name == module else getattr(asked, name)
-
-    vars(found)["__getattr__"] = ask
 
 
 def _import_with_torch() -> None:
