@@ -18,7 +18,7 @@ _LITTLE = 2**18
 
 def here() -> str:
     """The working directory; empty if it is gone."""
-    with suppress(OSError):
+    with suppress(OSError):  # it was removed
         return str(Path.cwd())
     return ""
 

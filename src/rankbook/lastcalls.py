@@ -74,7 +74,7 @@ def new_file(cluster: str) -> Path:
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise PermissionError(f"{folder} is not a folder that only you can read.")
     for path in _files(folder):
-        with suppress(OSError):
+        with suppress(OSError):  # another process does the same
             if not _lives(int(path.name.rpartition("-")[2].removesuffix(_SUFFIX))):
                 path.unlink()
     return file_of(cluster, os.getpid())
@@ -89,7 +89,7 @@ def remove(cluster: str) -> None:
     """Remove the files of a cluster on this host, even while some of it still runs."""
     for path in _files(_folder()):
         if _TAIL.sub("", path.name) == cluster:
-            with suppress(OSError):
+            with suppress(OSError):  # its process has removed it
                 path.unlink()
     with suppress(OSError):  # other clusters have files there
         _folder().rmdir()
@@ -144,7 +144,7 @@ def _lives(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except OSError:
+    except OSError:  # another user's
         pass
     return True
 

@@ -68,7 +68,7 @@ def write(place: Path, about: str, data: Mapping[str, Any]) -> None:
                 file.write(f"{text}\n")
             Path(name).replace(place)
         except BaseException:
-            with suppress(OSError):
+            with suppress(OSError):  # the error that is raised says more
                 Path(name).unlink()
             raise
     except OSError as error:

@@ -85,7 +85,7 @@ def how_ended(status: int | None) -> str:
     if status is None:
         return "has ended"
     if status < 0:
-        with suppress(ValueError):
+        with suppress(ValueError):  # a signal without a name
             return f"was killed by {signal.Signals(-status).name}"
     return f"ended with exit code {status}"
 

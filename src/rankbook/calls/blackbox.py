@@ -152,7 +152,7 @@ class BlackBox:
         is_own = HEADER.unpack_from(self.memory)[1] == os.getpid()
         self.memory.close()
         if is_own:
-            with suppress(OSError):
+            with suppress(OSError):  # it is removed already
                 self.path.unlink()
 
     def detach(self) -> None:

@@ -84,7 +84,7 @@ class FileBoard:
 
     def close(self) -> None:
         """Remove this rank's file; the others may still read it."""
-        with suppress(OSError):
+        with suppress(OSError):  # it was never made, or is removed already
             self._path.unlink()
 
     def _take(self, group: Group) -> int | None:

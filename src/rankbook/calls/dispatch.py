@@ -214,7 +214,7 @@ def stand_before(
         Functions that restore it; none if this torch lacks the operator, or a way to do this.
     """
     found: list[Callable[[], None]] = []
-    with suppress(AttributeError):
+    with suppress(AttributeError):  # this torch lacks it
         packet = getattr(getattr(torch.ops, namespace), name)
         direct = packet.default._handle.redispatch_boxed
 

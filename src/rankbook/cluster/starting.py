@@ -46,7 +46,7 @@ def start_pool(
             return starting.result()
         except KeyboardInterrupt:
             progress.cancelled.set()
-            with suppress(RankbookError):
+            with suppress(RankbookError):  # the user wanted its end
                 starting.result().close()
             raise
 

@@ -231,7 +231,7 @@ def _create_store(
             if is_own or world_size == 1:
                 return _meet(launch, at, timeout)
             door = PortDoor(hostname, port, serves=rank == 0)
-            with suppress(KnockError):
+            with suppress(KnockError):  # somebody else comes there as well
                 return _meet(launch, at, timeout, door)
             if door.guest is not None:
                 return meets.interruptible(serve(door.guest, timeout), timeout, at)
@@ -250,7 +250,7 @@ def _file_store(path: str, world_size: int = -1, *args: Any, **kw: Any) -> Any:
     remote.watch()
     at, timeout = meets.in_file(path), _RENDEZVOUS.default_pg_timeout
     if launch.one_host and world_size == launch.world_size:
-        with suppress(KnockError):
+        with suppress(KnockError):  # somebody else comes there as well
             return _meet(launch, at, timeout, FileDoor(path))
     with meets.announced(at, None, max(world_size, 0), timeout):
         opening.wait_for_folder(path)

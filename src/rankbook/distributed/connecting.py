@@ -185,9 +185,9 @@ class _Connecting(threading.Thread):
 def _connections(port: int) -> dict[int, int]:
     """Descriptors of this process that are connected to a port, by inode; Linux only."""
     found = {}
-    with suppress(OSError):
+    with suppress(OSError):  # another system than Linux
         for descriptor in [int(path.name) for path in Path("/proc/self/fd").iterdir()]:
-            with suppress(OSError):
+            with suppress(OSError):  # it was closed meanwhile
                 status = os.fstat(descriptor)
                 if stat.S_ISSOCK(status.st_mode):
                     with socket.socket(fileno=os.dup(descriptor)) as connection:
@@ -198,5 +198,6 @@ def _connections(port: int) -> dict[int, int]:
 
 
 def _shut_down(descriptor: int) -> None:
+    # It may have been closed meanwhile.
     with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as connection:
         connection.shutdown(socket.SHUT_RDWR)

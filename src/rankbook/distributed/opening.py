@@ -199,7 +199,7 @@ def _come_as_clients(given: dict[str, Any], thread: threading.Thread) -> None:
     for _ in range(size):
         if not thread.is_alive():
             return
-        with suppress(RuntimeError):
+        with suppress(RuntimeError):  # it waits no more, or the next one reaches it
             client = TCPStore.__new__(TCPStore)
             _original(client, given["host_name"], int(given["port"]), size, False, _LET_GO)  # noqa: FBT003
     thread.join(_LET_GO.total_seconds())

@@ -115,7 +115,7 @@ class FileDoor(Door):
         self._length = self._size()
 
     def _size(self) -> int:
-        with suppress(OSError):
+        with suppress(OSError):  # there is no file yet
             return self._path.stat().st_size
         return 0
 

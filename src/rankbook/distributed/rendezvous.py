@@ -260,7 +260,7 @@ def _call_roll(
         complete = stores.poll(answered, deadline)
     finally:
         if not complete:
-            with suppress(DistError):
+            with suppress(DistError):  # the store is gone: then nobody reads it
                 roll.set(own_key, _LEFT)
     if not complete:
         raise RendezvousError(_who_is_missing(roll, everyone, launch.rank, timeout))

@@ -79,7 +79,7 @@ def run_part(
     os.close(write)
     try:
         yield from _follow(part, _Events(read), deadline)
-        with suppress(subprocess.TimeoutExpired):
+        with suppress(subprocess.TimeoutExpired):  # then it is killed
             child.wait(max(0.0, min(LAST, deadline - time.monotonic())))
     finally:
         child.kill()

@@ -191,5 +191,5 @@ class Held:
 
     def __exit__(self, *_: object) -> None:
         if self._thread.is_alive():
-            with suppress(rb.RankbookError):
+            with suppress(rb.RankbookError):  # the step's own failure says more
                 self._session.interrupt()

@@ -23,7 +23,7 @@ class Changes:
         self._listeners.append(listener)
 
         def stop() -> None:
-            with suppress(ValueError):
+            with suppress(ValueError):  # it was stopped before
                 self._listeners.remove(listener)
 
         return stop

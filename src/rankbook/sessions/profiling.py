@@ -56,7 +56,7 @@ class Profiling:
 
     def drop(self) -> None:
         """Stop the profilers, and drop what they recorded."""
-        with suppress(RankbookError):
+        with suppress(RankbookError):  # the error of the cell is reported
             self._members.living().only(self._ranks).ask(TakeProfile(), _STOP)
 
     def finish(self, result: CellResult) -> Profile:

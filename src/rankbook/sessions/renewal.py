@@ -161,7 +161,7 @@ class Renewal:
 
     def leave(self) -> None:
         """At a shutdown, end the group of joined engines and their work for this session."""
-        with suppress(RankbookError), self._repair.renewing():
+        with suppress(RankbookError), self._repair.renewing():  # the session ends in any case
             self._end_abandoned()
             self._group.leave()
 

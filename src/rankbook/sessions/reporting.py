@@ -129,6 +129,6 @@ def gather(session: SessionView, environment: Mapping[str, str]) -> Report:
 def _versions() -> dict[str, str]:
     found = {"python": platform.python_version(), "rankbook": __version__}
     for package in _PACKAGES:
-        with suppress(metadata.PackageNotFoundError):
+        with suppress(metadata.PackageNotFoundError):  # not every one is needed
             found[package] = metadata.version(package)
     return found | {"system": platform.platform()}

@@ -74,7 +74,7 @@ class Book:
         book = cls(lesson, path)
         try:
             book._load(json.loads(path.read_text(encoding="utf-8")))
-        except FileNotFoundError:
+        except FileNotFoundError:  # this lesson begins
             pass
         except OSError as error:
             book._keep_in_memory(error)

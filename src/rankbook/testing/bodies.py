@@ -168,6 +168,6 @@ def _sent(value: Any, name: str) -> bytes:
 
 def _picklable(options: Iterable[tuple[str, Any]]) -> Iterable[tuple[str, Any]]:
     for name, value in options:
-        with suppress(Exception):
+        with suppress(Exception):  # ranks do without
             pickle.dumps(value)
             yield name, value

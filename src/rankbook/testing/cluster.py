@@ -72,7 +72,7 @@ class Cluster:
         """By rank, what the last test raised there, pickled; nothing where that is not known."""
         if self._session is None or not ranks:
             return {}
-        with suppress(RankbookError):
+        with suppress(RankbookError):  # then only the text is shown
             return self._session.pull(RAISED, ranks)
         return {}
 

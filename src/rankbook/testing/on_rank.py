@@ -205,7 +205,7 @@ def _explained(config: pytest.Config) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(StopIteration):
+        with suppress(StopIteration):  # which is its end
             next(around)
 
 
@@ -250,14 +250,14 @@ def _message(error: BaseException) -> str:
 
 
 def _pickled(kind: type[BaseException]) -> bytes:
-    with suppress(Exception):
+    with suppress(Exception):  # a class that only a function knows
         return pickle.dumps(kind)
     return b""
 
 
 def _that_pickles(error: BaseException) -> BaseException | None:
     """An exception that can be sent: None where its copy would be another, or none."""
-    with suppress(Exception):
+    with suppress(Exception):  # then it is told in words
         copy = pickle.loads(pickle.dumps(error))  # noqa: S301
         if type(copy) is type(error):
             return error

@@ -180,7 +180,7 @@ class Outcome:
 
 def _like(raised: Raised) -> BaseException | None:
     """An exception of the same class and message, in place of one that cannot be sent."""
-    with suppress(Exception):
+    with suppress(Exception):  # a class that cannot be made here
         kind = pickle.loads(raised.kind)  # noqa: S301
         made: BaseException = kind.__new__(kind)
         made.args = (raised.message,)

@@ -206,7 +206,7 @@ class Dashboard(widgets.VBox):
 
     def _look_again(self) -> None:
         """Show the present state; takes a second where some rank does not answer."""
-        with suppress(RankbookError):
+        with suppress(RankbookError):  # the session was shut down
             self.show(self._session.snapshot())
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:

@@ -164,7 +164,7 @@ class Keeper:
             fd = self._commands[forker]
             # A process that does not read, because its host is down, must not block this one.
             if select.select([], [fd], [], 0)[1]:
-                with suppress(OSError):
+                with suppress(OSError):  # it has ended, which its output will say
                     os.write(fd, json.dumps(command).encode() + b"\n")
 
     # -- notebooks ---------------------------------------------------------------------------

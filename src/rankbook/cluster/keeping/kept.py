@@ -92,7 +92,7 @@ def keep(kept: Kept, connection_file: Path, holding: Holding) -> User:
     }
     with process.stdin or nullcontext() as stdin, process.stdout or nullcontext() as stdout:
         if stdin is not None:
-            with suppress(BrokenPipeError):
+            with suppress(BrokenPipeError):  # it has ended, and its output says why
                 stdin.write(json.dumps(given).encode() + b"\n")
                 stdin.flush()
         if stdout is None or stdout.readline() != b"kept\n":
@@ -189,7 +189,7 @@ def all_kept(folders: Sequence[Path]) -> list[Kept]:
     for note in sorted(path for folder in folders for path in folder.glob("kept-*.json")):
         try:
             kept = Kept(**json.loads(note.read_text())["kept"])
-        except (OSError, ValueError, TypeError):
+        except (OSError, ValueError, TypeError):  # it is being written or removed, or another's
             continue
         if kept.host == socket.gethostname():
             try:
@@ -212,7 +212,7 @@ def find(connection_file: Path) -> User | None:
     name = connection_file.name.removeprefix("ipcontroller-").removesuffix("-client.json")
     note = _note(connection_file, name)
     if note.exists():
-        with suppress(_GoneError):
+        with suppress(_GoneError):  # its keeper has ended, and left the note
             return User(note)
     return None
 
@@ -241,11 +241,11 @@ class Follower:
     def events(self) -> Iterator[dict[str, Any]]:
         """Events as they happen; ends when the keeper does, or on :meth:`close`."""
         with suppress(OSError, ValueError), self._socket.makefile("rb") as lines:
-            yield from map(json.loads, lines)
+            yield from map(json.loads, lines)  # until either end is closed
 
     def close(self) -> None:
         """Stop following; idempotent, and from any thread."""
-        with suppress(OSError):
+        with suppress(OSError):  # the keeper has closed it first
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
 

@@ -69,7 +69,7 @@ def all_running(folders: Sequence[Path]) -> list[Running]:
             controller = psutil.Process(pid)
             begun, parent = controller.create_time(), controller.ppid()
             noted = note.stat().st_mtime
-        except (OSError, ValueError, KeyError, TypeError, psutil.Error):
+        except (OSError, ValueError, KeyError, TypeError, psutil.Error):  # its controller is gone
             continue
         path = note.with_name(_CLIENT.format(name))
         if not path.exists() or begun > noted + 1:  # the pid now belongs to another process

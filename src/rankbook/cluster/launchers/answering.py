@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
+from subprocess import TimeoutExpired
 from typing import Any
 
 from rankbook.cluster.launchers.base import Progress
@@ -148,7 +149,7 @@ class AnsweringLauncher(FarLauncher):
                 host.pongs.put(None)
             else:
                 self.news.put(News(host, event))
-        with suppress(Exception):
+        with suppress(TimeoutExpired):  # nothing comes of it any more, whatever it does
             host.process.process.wait(5)
         host.has_ended = True
         self.news.put(News(host, None))

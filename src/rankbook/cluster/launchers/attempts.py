@@ -49,7 +49,7 @@ def name_of(address: str, names: Iterable[str]) -> str:
     for name in names:
         try:
             found = socket.getaddrinfo(name.rpartition("@")[2], None)
-        except OSError:
+        except OSError:  # an alias that only ssh knows
             continue
         if any(each[4][0] == address for each in found):
             return name
@@ -70,7 +70,7 @@ def end_all(processes: Iterable[psutil.Process], timeout: float = 1.0) -> None:
     while (left := [each for each in processes if _runs(each)]) and time.monotonic() < until:
         time.sleep(0.01)
     for process in left:
-        with suppress(psutil.NoSuchProcess):
+        with suppress(psutil.NoSuchProcess):  # it has ended
             process.kill()
 
 

@@ -135,7 +135,7 @@ class ClusterLauncher(Launcher):
     def _succeed(self, user: kept.User) -> None:
         """Start another keeper when the present one has ended unexpectedly."""
         user.wait_for_end()
-        with self._keeping, suppress(ClusterError):
+        with self._keeping, suppress(ClusterError):  # then it ends with this notebook
             if self.user is user:
                 self.keep_on()
 

@@ -139,8 +139,8 @@ class FarLauncher(ClusterLauncher):
 
     def stop(self) -> None:
         """Stop the controller, and remove its files."""
-        with suppress(Exception):
+        with suppress(Exception):  # its files go in any case, and it ends with its lifeline
             super().stop()
         for path in Path(self.cluster.profile_dir).glob(f"*/*{self.cluster_id}*"):
-            with suppress(OSError):
+            with suppress(OSError):  # somebody else has removed it
                 path.unlink()

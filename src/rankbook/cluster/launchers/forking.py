@@ -93,6 +93,7 @@ def log_tail(log: str, engine: int) -> list[str]:
         log: The path of each log, with ``{index}`` in it.
         engine: Its id.
     """
+    # It may have written none.
     with suppress(OSError), Path(log.replace("{index}", str(engine))).open("rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - _LOG_TAIL))
         lines = file.read().decode(errors="replace").split("\n")

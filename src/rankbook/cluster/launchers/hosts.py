@@ -183,7 +183,7 @@ class HostsLauncher(ReachingLauncher):
         """
         concerned = [host for host in self.hosts if host.engines & set(engines)]
         for host in concerned:
-            with suppress(OSError):
+            with suppress(OSError):  # it has ended, and its engines with it
                 host.process.tell({"kill": sorted(host.engines & set(engines))})
         for host in self.silent(concerned):
             host.has_ended = True

@@ -210,7 +210,7 @@ class JoinedLauncher(Launcher):
         self._forkers = 0
         until = time.monotonic() + _NEXT
         while not self._is_closed and time.monotonic() < until:
-            with suppress(ClusterError):
+            with suppress(ClusterError):  # there is none yet
                 if self._use_keeper():
                     return True
             time.sleep(0.1)

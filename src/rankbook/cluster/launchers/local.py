@@ -153,7 +153,7 @@ class LocalLauncher(ClusterLauncher):
         lastcalls.remove(self.cluster_id)
         # Otherwise a log per engine and session would pile up.
         for path in Path(self.cluster.profile_dir).glob(f"*/*{self.cluster_id}*"):
-            with suppress(OSError):
+            with suppress(OSError):  # somebody else has removed it
                 path.unlink()
 
     def _tell(self, command: Callable[[LocalEngines], _T]) -> _T:

@@ -166,7 +166,7 @@ class MPILauncher(FarLauncher):
             try:
                 event = json.loads(line)
                 ready = Ready(event["engine"], event["uuid"])
-            except (ValueError, TypeError, KeyError):
+            except (ValueError, TypeError, KeyError):  # a line that something else has printed
                 continue
             self._ready.add(ready.engine)
             yield ready

@@ -54,7 +54,7 @@ class ProfileLauncher(ClusterLauncher):
     def _refuse_loopback(self, host: str) -> None:
         """Raise for any other host, which cannot reach our loopback."""
         own = address_to(host)
-        with suppress(OSError):
+        with suppress(OSError):  # its name is not known here: then it is another host
             if socket.gethostbyname(host.rpartition("@")[2]) in (own, "127.0.0.1", "127.0.1.1"):
                 return
         raise ClusterError(
@@ -68,7 +68,7 @@ def _listens_on_loopback(cluster: Cluster) -> bool:
     if any(word.partition("=")[0].endswith("ip") for word in cluster.controller_args):
         return False
     config = Path(cluster.profile_dir, "ipcontroller_config.py")
-    with suppress(OSError):
+    with suppress(OSError):  # there is none
         if re.search(r"^\s*c\.IPController\.(engine_)?ip\b", config.read_text(), re.MULTILINE):
             return False
     return cluster.controller_ip in ("", "localhost") or cluster.controller_ip.startswith("127.")

@@ -117,7 +117,7 @@ def _watch(lifeline: int) -> None:
     with os.fdopen(lifeline, "rb") as lines:
         commands = [json.loads(line) for line in lines]
     for command in commands:
-        with suppress(OSError, subprocess.TimeoutExpired):
+        with suppress(OSError, subprocess.TimeoutExpired):  # the others are run, too
             subprocess.run(command, timeout=_PATIENCE, capture_output=True, check=False)
     files.remove_all()  # a kernel that was killed cannot
     os.kill(os.getpid(), signal.SIGTERM)

@@ -124,10 +124,10 @@ class WarmProcess:
         """Leave the lent process to the borrower, so that it does not end with this process."""
         self.is_left = True
         if self.process.stdin is not None:
-            with suppress(OSError):
+            with suppress(OSError):  # the process has ended
                 self.process.stdin.close()
         if self._relay is not None:
-            with suppress(OSError):
+            with suppress(OSError):  # the other end is closed
                 self._relay.shutdown(socket.SHUT_RDWR)
 
     def tell(self, command: Mapping[str, Any]) -> None:
@@ -160,7 +160,7 @@ class WarmProcess:
     def close(self) -> None:
         """Make it end, and wait for that; idempotent."""
         if self.process.stdin is not None:
-            with suppress(OSError):
+            with suppress(OSError):  # the process has ended
                 self.process.stdin.close()
         if self.process.stdout is not None and self._stdout_owner.acquire(blocking=False):
             self.process.stdout.close()

@@ -40,7 +40,7 @@ class Call:
 
     def left(self) -> Iterator[Event]:
         """Events that have arrived and that no :meth:`wait` has taken."""
-        with suppress(queue.Empty):
+        with suppress(queue.Empty):  # those were all
             while True:
                 if (event := self.inbox.get_nowait()) is not None:
                     yield event

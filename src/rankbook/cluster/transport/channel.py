@@ -116,7 +116,7 @@ class Channel:
             if on_pause is not None and is_due:
                 pause = min(pause, on_pause())
                 paused = time.monotonic()
-            with suppress(queue.Empty):
+            with suppress(queue.Empty):  # none has come yet
                 event = call.inbox.get(timeout=pause)
                 if event is not None and on_event is not None:
                     on_event(event)

@@ -35,7 +35,7 @@ def _release() -> Any:
     """The torch function, None where there is none."""
     folder = Path(torch.__file__).parent / "lib"
     for name in ("libtorch_cpu.so", "libtorch_cpu.dylib"):
-        with suppress(OSError, AttributeError):
+        with suppress(OSError, AttributeError):  # the library of another system, or torch lacks it
             function = getattr(ctypes.CDLL(str(folder / name)), _RELEASE)
             function.argtypes, function.restype = [ctypes.c_void_p], None
             return function

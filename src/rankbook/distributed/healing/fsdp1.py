@@ -37,7 +37,7 @@ def is_amid(module: Any) -> bool:
 
 def is_in_backward(module: Any) -> bool:
     """Whether a backward of a module has begun, and has not come to its end."""
-    with suppress(AttributeError):
+    with suppress(AttributeError):  # :func:`hindrance` says so
         handles = _handles(module._all_fsdp_states) if module._is_root else []
         is_due = module._is_root and module._post_backward_callback_queued
         return is_due or any("BACKWARD" in one._training_state.name for one in handles)
@@ -46,7 +46,7 @@ def is_in_backward(module: Any) -> bool:
 
 def is_gathered(module: Any) -> bool:
     """Whether parameters of a module are gathered, as between a forward and its backward."""
-    with suppress(AttributeError):
+    with suppress(AttributeError):  # :func:`hindrance` says so
         handles = _handles(module._all_fsdp_states) if module._is_root else []
         return any(one.uses_sharded_strategy and not one.needs_unshard() for one in handles)
     return False

@@ -38,7 +38,7 @@ def is_in_backward(module: Any) -> bool:
 
 def is_gathered(module: Any) -> bool:
     """Whether parameters of a module are gathered, as between a forward and its backward."""
-    with suppress(AttributeError):
+    with suppress(AttributeError):  # :func:`hindrance` says so
         states = _states(module._get_fsdp_state())
         return any(one.is_unsharded for state in states for one in _param_groups(state))
     return False

@@ -77,7 +77,7 @@ class OnMesh:
 
 def _own(module: Any) -> list[Any]:
     """The parameters of a module itself."""
-    with suppress(UNFINISHED):
+    with suppress(UNFINISHED):  # it is not finished
         return list(module.parameters(recurse=False))
     return []
 

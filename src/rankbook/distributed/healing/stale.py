@@ -117,7 +117,7 @@ def _detach_former(owner: Any, name: str, model: Any) -> None:
     taken = {id(one) for one in model.parameters()}
     for former in {*_former} - {owner}:
         if taken & {id(one) for one in former.parameters()}:
-            with suppress(AttributeError):
+            with suppress(AttributeError):  # this torch lacks something
                 former.reducer._remove_autograd_hooks()
             _former.discard(former)
 

@@ -166,13 +166,13 @@ def _find(names: Mapping[Any, str]) -> Found:
                 if isinstance(one.reducer, _dist.Reducer) and one.process_group in names:
                     ddp.append((_kind(one, names[one.process_group]), one))
         elif issubclass(cls, sharded):
-            with suppress(UNFINISHED):
+            with suppress(UNFINISHED):  # it is not finished
                 if any(group in names for group in groups_of(one)):
                     shards.append((_kind(one, "shards"), one))
         elif issubclass(cls, mesh):
             meshes.append(one)
         elif issubclass(cls, tuple(others)):
-            with suppress(UNFINISHED):
+            with suppress(UNFINISHED):  # it is not finished
                 name = next(others[base] for base in cls.__mro__ if base in others)
                 groups = _groups_of_other(one)
                 if any(group is None or group in names for group in groups):

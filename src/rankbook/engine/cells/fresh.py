@@ -136,7 +136,7 @@ def _folder(folder: str) -> Iterator[None]:
     before = None
     with suppress(OSError):  # it has been removed
         before = os.getcwd()  # noqa: PTH109 - Path.cwd is the same, and imports nothing less
-    with suppress(OSError):
+    with suppress(OSError):  # it has been removed
         os.chdir(folder)
     mask = os.umask(0o077)
     os.umask(mask)
@@ -144,7 +144,7 @@ def _folder(folder: str) -> Iterator[None]:
         yield
     finally:
         os.umask(mask)
-        with suppress(OSError):
+        with suppress(OSError):  # it was removed meanwhile
             os.chdir(before or folder)
 
 

@@ -65,12 +65,12 @@ def are_strangers() -> bool:
 
 def _comes_to_none(process: psutil.Process) -> bool:
     """Whether it loads data, or only forks others, which have its command but not its parent."""
-    with suppress(psutil.Error):
+    with suppress(psutil.Error):  # it has ended
         is_forkserver = process.ppid() == os.getpid() and any(
             _FORKSERVER in word for word in process.cmdline()
         )
         return is_forkserver or process.name() == _LOADER
-    return True  # it has ended
+    return True
 
 
 def _is_below(process: psutil.Process, known: set[psutil.Process]) -> bool:
@@ -84,7 +84,7 @@ def _is_below(process: psutil.Process, known: set[psutil.Process]) -> bool:
 def serves(port: int) -> bool:
     """Whether one of these processes listens at a port."""
     for one in started():
-        with suppress(psutil.Error):
+        with suppress(psutil.Error):  # it has ended, or may not be read
             open_ones: Any = getattr(one, "net_connections", None) or one.connections
             if any(
                 each.status == psutil.CONN_LISTEN and each.laddr.port == port
@@ -96,7 +96,7 @@ def serves(port: int) -> bool:
 
 def _runs(process: psutil.Process) -> bool:
     """Whether it has not ended (its parent may not have asked how), and code has started it."""
-    with suppress(psutil.Error):
+    with suppress(psutil.Error):  # it has ended
         if process.status() != psutil.STATUS_ZOMBIE:
             return not any(helper in word for word in process.cmdline() for helper in _HELPERS)
     return False
@@ -157,12 +157,12 @@ class Left:
             patience: Seconds for processes, and for threads.
         """
         for process in self.processes:
-            with suppress(psutil.Error):
+            with suppress(psutil.Error):  # it has ended, or is another user's
                 process.terminate()
         self.end_threads(patience=0)
         _, alive = psutil.wait_procs(list(self.processes), timeout=patience)
         for process in alive:
-            with suppress(psutil.Error):
+            with suppress(psutil.Error):  # it has ended, or is another user's
                 process.kill()
         self._join(patience)
         for process in self.processes:

@@ -89,7 +89,7 @@ class Owner:
             above = {name for base in _bases_of(self.it)[1:] for name in _names(base)}
             for name in present.keys() & above:
                 if name not in self.names and is_own(present[name], None):
-                    with suppress(Exception):
+                    with suppress(Exception):  # a class may refuse
                         delattr(self.it, name)
 
     def find_back(self, is_own: Callable[[Any, Any], bool]) -> None:

@@ -51,6 +51,7 @@ class _BeforeTorch(_Environ):
     def __setitem__(self, name: str, value: str) -> None:
         super().__setitem__(name, value)
         if name == _THREADS and "torch" not in vars(sys.modules["__main__"]):
+            # A process of its own would ignore such a number.
             with suppress(ValueError, RuntimeError):
                 torch.set_num_threads(int(value))
 

@@ -80,8 +80,8 @@ def _show(near: int, process: subprocess.Popen[bytes]) -> None:
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
-        with suppress(ProcessLookupError):
+        with suppress(ProcessLookupError):  # it has ended
             os.killpg(process.pid, signum)
-        with suppress(subprocess.TimeoutExpired):
+        with suppress(subprocess.TimeoutExpired):  # the next signal is stronger
             process.wait(_GRACE)
             return

@@ -100,6 +100,6 @@ def _written() -> set[tuple[int, int, int]]:
 
 
 def _descriptors() -> list[str]:
-    with suppress(OSError):
+    with suppress(OSError):  # this system has none
         return os.listdir("/dev/fd")  # noqa: PTH208 - on Linux a link to /proc/self/fd
     return []

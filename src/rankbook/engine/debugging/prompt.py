@@ -146,7 +146,7 @@ class Prompt:
     def _wait(self, number: int) -> str:
         while True:
             self._leave_at_end()
-            with suppress(queue.Empty):
+            with suppress(queue.Empty):  # no answer yet
                 answered, text = self._answers.get(timeout=_POLL)
                 if answered == number:
                     return text

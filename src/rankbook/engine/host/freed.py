@@ -35,7 +35,7 @@ def keep(environ: Mapping[str, str] = os.environ) -> None:
     """
     if any(map(environ.get, _SET_BY_HAND)) or "glibc.malloc" in environ.get("GLIBC_TUNABLES", ""):
         return
-    with suppress(OSError, AttributeError):
+    with suppress(OSError, AttributeError):  # another C library than glibc
         library = ctypes.CDLL(None)
         library.mallopt(_MMAP_THRESHOLD, _LARGE)
         library.mallopt(_TRIM_THRESHOLD, 2 * _LARGE)
@@ -43,5 +43,5 @@ def keep(environ: Mapping[str, str] = os.environ) -> None:
 
 def release() -> None:
     """Return all memory that is free now to the system."""
-    with suppress(OSError, AttributeError):
+    with suppress(OSError, AttributeError):  # another C library than glibc
         ctypes.CDLL(None).malloc_trim(0)

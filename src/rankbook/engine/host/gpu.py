@@ -42,7 +42,7 @@ _VISIBLE = re.compile(r"\d+|(GPU|MIG)-.+")
 
 def are_shown(environ: Mapping[str, str]) -> bool:
     """Whether ``CUDA_VISIBLE_DEVICES`` lets this process see any GPU."""
-    with suppress(LookupError):
+    with suppress(LookupError):  # the variable names none that is there
         return bool(_visible(0, environ.get("CUDA_VISIBLE_DEVICES")))
     return False
 
@@ -164,7 +164,7 @@ def _of_torch(nvml: Any, torch: Any, index: int, entry: str) -> Any:
     properties = torch.cuda.get_device_properties(index)
     if uuid := getattr(properties, "uuid", None):
         for kind in ("GPU", "MIG"):
-            with suppress(nvml.NVMLError):
+            with suppress(nvml.NVMLError):  # it is of the other kind
                 return nvml.nvmlDeviceGetHandleByUUID(f"{kind}-{uuid}")
     at = (properties.pci_domain_id, properties.pci_bus_id, properties.pci_device_id)
     return nvml.nvmlDeviceGetHandleByPciBusId("{:08x}:{:02x}:{:02x}.0".format(*at))
@@ -196,7 +196,7 @@ def _instance(nvml: Any, handle: Any) -> Any:
     except nvml.NVMLError:  # a slice itself, or a GPU that cannot be divided
         return handle
     for number in range(nvml.nvmlDeviceGetMaxMigDeviceCount(handle) if divided else 0):
-        with suppress(nvml.NVMLError):
+        with suppress(nvml.NVMLError):  # there is none of this number
             return nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, number)
     return handle
 

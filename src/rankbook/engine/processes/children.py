@@ -48,7 +48,7 @@ def end(error: BaseException | None) -> NoReturn:
         error: The exception that ended the code here; None: none.
     """
     status = 0
-    with suppress(Exception):
+    with suppress(Exception):  # whatever fails, the child must end
         if isinstance(error, SystemExit) and (error.code is None or isinstance(error.code, int)):
             status = error.code or 0
         elif error is not None:

@@ -125,10 +125,10 @@ def end(pid: int, engine: int, others: Collection[int]) -> None:
         if not left:
             return
         for child in left:
-            with suppress(OSError):
+            with suppress(OSError):  # it has ended
                 os.kill(child, signal.SIGKILL)
         for child in left:
-            with suppress(OSError):
+            with suppress(OSError):  # it was reaped already
                 os.waitpid(child, 0)
 
 
@@ -144,7 +144,7 @@ def end_all(parent: int) -> None:
         if not left:
             return
         for pid in left:
-            with suppress(OSError):
+            with suppress(OSError):  # it has ended
                 os.kill(pid, signal.SIGKILL)
         killed.update(left)
 
@@ -155,7 +155,7 @@ def _processes() -> Iterator[int]:
 
 def _children() -> Iterator[int]:
     """The present children of this process."""
-    with suppress(OSError):
+    with suppress(OSError):  # one of these threads has ended
         for task in Path("/proc/self/task").iterdir():
             yield from map(int, (task / "children").read_text().split())
 

@@ -76,7 +76,7 @@ def remove_all() -> None:
             shutil.rmtree(path, ignore_errors=True)
     if cluster and profile:
         for path in Path(profile).glob(f"*/*{cluster}*"):
-            with suppress(OSError):
+            with suppress(OSError):  # somebody else has removed it
                 path.unlink()
 
 

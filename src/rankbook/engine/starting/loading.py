@@ -80,7 +80,7 @@ def _import_without_torch() -> None:
         import_module(name)
     # The first traceback needs these. After a hang, every rank has one.
     for name in ("stack_data", "pygments.formatters.terminal256", "pygments.styles"):
-        with suppress(ImportError):
+        with suppress(ImportError):  # tracebacks do without
             import_module(name)
     import_module("jupyter_client.localinterfaces").local_ips()
 

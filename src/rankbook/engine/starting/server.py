@@ -180,7 +180,7 @@ class Server:
             traceback.print_exc(file=sys.__stderr__)
         finally:
             for stream in filter(None, (sys.__stdout__, sys.__stderr__)):
-                with suppress(OSError, ValueError):
+                with suppress(OSError, ValueError):  # it is closed, or nobody reads it
                     stream.flush()
             os._exit(status)
 
@@ -224,14 +224,14 @@ class Server:
 
     def _signal_all(self, signum: int) -> None:
         for pid in self._engines:
-            with suppress(ProcessLookupError):
+            with suppress(ProcessLookupError):  # it has ended
                 os.kill(pid, signum)
 
 
 def tell(event: dict[str, Any], to: int = 1) -> None:
     """Write an event for the notebook's kernel."""
-    # The pipe is broken when the notebook's kernel is gone; the engines must still be ended.
     data = memoryview(json.dumps(event).encode() + b"\n")
+    # The pipe is broken when the notebook's kernel is gone; the engines must still be ended.
     with suppress(OSError):
         while data:
             data = data[os.write(to, data) :]

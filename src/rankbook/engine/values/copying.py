@@ -131,7 +131,7 @@ def _group_of_mine(names: tuple[str, ...], source: int) -> Any:
     Where there is none, the value that ``new_group`` gives to non-members.
     """
     own = {one.name for held in healing.roster() for one in held if dist.get_rank() in one.ranks}
-    with places.taking_the_place_of(source), suppress(InputError):
+    with places.taking_the_place_of(source), suppress(InputError):  # this rank is in none of them
         found = next((one for one in names if one in own), None) or places.group_here(names[0])
         return group_named(found)
     return dist.GroupMember.NON_GROUP_MEMBER

@@ -114,6 +114,7 @@ class Cells:
         """Have ranks end what the last script has left, before any of them begins another one."""
         if self._had_script:
             patience = self._members.timing.leave
+            # A rank that does not answer shows it in the cell that follows.
             with ignore_ctrl_c(patience), suppress(RankbookError):
                 self._members.living().ask(EndFormer(), patience)
         self._had_script = True
@@ -122,6 +123,7 @@ class Cells:
         """Restore the session's group on the ranks where a script has ended."""
         ranks = set(result) - (freed.busy if freed else set())
         party = self._members.living().only(ranks)
+        # A rank that does not answer is seen when the group is judged.
         with ignore_ctrl_c(self._members.timing.leave), suppress(RankbookError):
             party.ask(EndScript(), self._members.timing.leave)
 

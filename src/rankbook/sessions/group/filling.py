@@ -175,7 +175,7 @@ def _ask(
     try:
         call.wait()
     except BaseException:
-        with suppress(RankbookError):
+        with suppress(RankbookError):  # the interrupt is what is reported
             free(ranks)
         call.forget()
         raise

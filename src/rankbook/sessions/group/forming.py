@@ -100,8 +100,8 @@ def _raise_for_failure(call: RankCall) -> None:
 
 def _undo(members: Members, call: RankCall) -> None:
     """Leave no half-made group behind, and no rank waiting for one."""
-    with suppress(RankbookError):
+    with suppress(RankbookError):  # the failure to form is reported
         pending = call.pending
         free(members.ranks(pending), pending, timeout=members.timing.undo)
-    with suppress(RankbookError):
+    with suppress(RankbookError):  # the failure to form is reported
         members.ranks().ask(Destroy(), members.timing.undo)
