@@ -129,6 +129,21 @@ def test_ranks_that_failed_amid_a_step_get_a_new_group(settle, formed, pool):
     assert result.note == f"A step of DDP modules and FSDP modules was cut. {AGAIN.format(2)}"
 
 
+def test_ranks_that_do_not_find_out_whether_a_step_was_cut_get_a_new_group(
+    settle, formed, pool, monkeypatch
+):
+    """As after a second interrupt, which has ended the search for such a step, too."""
+
+    def search(**_):
+        raise EngineError("interrupted")
+
+    for number in (1, 2):
+        monkeypatch.setattr(pool[number], "unfinished", search)
+    result = settle(result_of(r1=FAILED), None, [0, 1, 2, 3])
+    assert result.note == f"Ranks 1-2 did not find out whether a step was cut. {AGAIN.format(2)}"
+    assert formed.generation == 2
+
+
 def test_ranks_whose_optimizers_took_different_steps_get_a_new_group(settle, formed, pool):
     pool[3].steps = 0
     assert settle(result_of(r3=FAILED), None, [0, 1, 2, 3]).note == AGAIN.format(2)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-
 from rankbook.models import load
 from rankbook.models.groups import Unfinished
 from rankbook.models.requests import GetUnfinished
 from rankbook.replicas import diverged
 from rankbook.sessions.group.carried import listed
 from rankbook.sessions.members import Members
+from rankbook.words import in_words, sentence_start
 
 __all__ = ["why_useless"]
-
-logger = logging.getLogger(__name__)
 
 
 def why_useless(members: Members, *, was_interrupted: bool) -> str | None:
@@ -30,8 +27,9 @@ def why_useless(members: Members, *, was_interrupted: bool) -> str | None:
     # Each looks through its memory: longer than for a look at what it does.
     call.wait(party.timing.repair_timeout(len(party)))
     call.forget()
-    for rank, failure in call.failures.items():
-        logger.warning("rank %d does not know whether a step was cut: %s", rank, failure)
+    # An interrupt ends the search as well. To re-create the group is right in either case.
+    if unsure := sorted(set(members.living()) & set(call.failures)):
+        return f"{sentence_start(in_words(unsure))} did not find out whether a step was cut."
     reports = [load(Unfinished, value) for _, value in sorted(call.values.items())]
     if kinds := dict.fromkeys(kind for report in reports for kind in report.kinds):
         return f"A step of {listed([*kinds])} was cut."
