@@ -94,7 +94,9 @@ def test_the_quickstart_stops_what_it_started(executed):
 
 
 def test_the_notebook_is_kept_without_outputs():
-    for path in NOTEBOOKS.glob("*.ipynb"):
+    paths = [*NOTEBOOKS.glob("*.ipynb")]
+    assert paths
+    for path in paths:
         for cell in nbformat.read(path, as_version=4).cells:
             assert not cell.get("outputs")
             assert cell.get("execution_count") is None

@@ -259,7 +259,9 @@ def tile(state, among=ROWS + 1):
 def test_every_tile_opens_without_the_kernel():
     """Without the kernel, which may be busy."""
     for count in (ROWS + 1, 129):
-        for its in tree(to_html(many(count))).all("li"):
+        tiles = tree(to_html(many(count))).all("li")
+        assert len(tiles) == count
+        for its in tiles:
             assert its.one("details").children[0] is its.one("summary")
 
 

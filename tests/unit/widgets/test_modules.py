@@ -92,6 +92,7 @@ PANEL_ONLY = {"dashboard", "ages", "beside", "command"}
 def test_the_timeline_script_contains_all_its_modules():
     text = joined(PAGE / "timeline.js")
     modules = {path.stem for path in PAGE.glob("*.js")} - PANEL_ONLY
+    assert modules
     for module in modules:
         first, _, rest = (PAGE / f"{module}.js").read_text().partition("\n")
         assert text.count(first) == 1
@@ -102,10 +103,16 @@ def test_the_timeline_script_contains_all_its_modules():
 
 def test_every_import_of_the_page_is_exported_and_used():
     """In one text a missing one would not be missed."""
-    for path in PAGE.glob("*.js"):
-        text = path.read_text()
-        for names, module in re.findall(r'^import \{ (.*) \} from "\./(.*)";', text, re.MULTILINE):
-            other = (PAGE / module).read_text()
-            for name in names.split(", "):
-                assert re.search(rf"^export (const|function|class) {name}\b", other, re.MULTILINE)
-                assert len(re.findall(rf"(?<![\w.]){name}\b", text)) > 1, (path.name, name)
+    texts = {path.name: path.read_text() for path in PAGE.glob("*.js")}
+    written = re.compile(r'^import \{ (.*) \} from "\./(.*)";', re.MULTILINE)
+    imports = [
+        (importer, name, module)
+        for importer, text in texts.items()
+        for names, module in written.findall(text)
+        for name in names.split(", ")
+    ]
+    assert imports
+    for importer, name, module in imports:
+        exported = rf"^export (const|function|class) {name}\b"
+        assert re.search(exported, texts[module], re.MULTILINE)
+        assert len(re.findall(rf"(?<![\w.]){name}\b", texts[importer])) > 1, (importer, name)
