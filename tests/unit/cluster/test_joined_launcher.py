@@ -106,11 +106,12 @@ def test_the_ends_of_engines_are_reported_first_those_from_before(join, monkeypa
             {"event": "ended", "index": 1, "status": 3, "words": ["bye"], "last": to_dict(last)},
             {"event": "lost", "engines": [0], "why": "n1 was lost", "forkers": 1},
             {"event": "lost", "engines": [3], "why": "", "forkers": 0},
+            ended={"2": -9},
         ),
         listed=(0, 1),  # the controller may announce 2 still
     )
     assert list(launcher.events()) == [
-        Ended(2, None),
+        Ended(2, -signal.SIGKILL),
         Ready(3, "u"),
         Ended(1, 3),
         Ended(0, None),

@@ -32,6 +32,7 @@ def test_engines_are_forked_first_where_some_have_ended():
     assert ids == [4, 5]
     assert commands == {n: {**FORK, "fork": 1, "first": 4 + n} for n in (0, 1)}
     assert cluster.living == [0, 1, 3, 4, 5]
+    assert cluster.state()["ended"] == {"2": -9}
     assert sorted(c["kill"] for c in cluster.kill([3, 4, 9]).values()) == [[3], [4]]
 
 

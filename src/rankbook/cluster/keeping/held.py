@@ -65,6 +65,7 @@ class Held:
         self._forkers = dict(enumerate(holding.forkers))
         self._engines = {n: set(one.engines) for n, one in self._forkers.items()}
         self._size = len(self.living)
+        self._statuses: dict[int, int] = {}
 
     @property
     def living(self) -> list[int]:
@@ -78,6 +79,7 @@ class Held:
             "living": self.living,
             "next": self._next,
             "forkers": len(self._engines) if self._fork else 0,
+            "ended": {str(engine): status for engine, status in self._statuses.items()},
             "log": self._fork.get("log", ""),
         }
 
@@ -96,6 +98,7 @@ class Held:
             self._engines[forker].add(event["engine"])
         elif kind == "ended":
             self._engines[forker].discard(event["index"])
+            self._statuses[event["index"]] = event["status"]
         else:
             return None
         return event

@@ -12,9 +12,9 @@ JSON. A notebook sends:
 - ``{"use": "pid 12 in /home/me"}``: as long as the connection lasts, it uses the cluster;
 - ``{"users": true}`` is answered by ``{"users": [...], "ranks": 4}``;
 - ``{"follow": true}`` is answered by ``{"size": 2, "living": [0, 1], "next": 2, "forkers": 1,
-  "log": "..."}``, then by each ``ready`` and ``ended`` of :mod:`rankbook.engine.starting.server`,
-  and when a process that forks has ended by ``{"event": "lost", "engines": [2, 3],
-  "why": "n2 was lost", "forkers": 1}``;
+  "ended": {"3": -9}, "log": "..."}``, then by each ``ready`` and ``ended`` of
+  :mod:`rankbook.engine.starting.server`, and when a process that forks has ended by
+  ``{"event": "lost", "engines": [2, 3], "why": "n2 was lost", "forkers": 1}``;
 - ``{"add": 2}`` forks engines, and is answered by ``{"added": [4, 5]}``: none if nothing can;
 - ``{"kill": [1]}`` kills engines;
 - ``{"end": true}`` has it let go.

@@ -195,7 +195,8 @@ class JoinedLauncher(Launcher):
         while True:
             state = self._followed.state
             gone = set(range(state["next"])) - set(state["living"]) - self._ended
-            yield from (self._end(engine, None) for engine in sorted(gone))
+            statuses = state.get("ended", {})
+            yield from (self._end(engine, statuses.get(str(engine))) for engine in sorted(gone))
             self._caught_up.set()
             for event in self._followed.events():
                 yield from self._read(event)
