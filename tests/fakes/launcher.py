@@ -72,7 +72,7 @@ class FakeLauncher(Launcher):
         return n
 
     def start_engines(self, n):
-        self._start(n)
+        return self._start(n)
 
     def log_tail(self, engine):
         # One that another has replaced has no log any more.

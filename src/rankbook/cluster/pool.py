@@ -155,14 +155,8 @@ class Pool:
         Raises:
             ClusterError: The launcher cannot, or the engines did not come.
         """
-        new = self.launcher.add(n)
-
-        def came() -> bool:
-            self._refuse_ended(new)
-            # By ids, not by number: an engine that has just ended may still be counted.
-            return new <= set(self.engines)
-
-        self._wait(came, timeout, f"Not all of {n} new engines started")
+        failure = f"Not all of {n} new engines started"
+        self._wait_for_engines(n, timeout, failure, self.launcher.add(n))
 
     def end(self, engines: Collection[int], timeout: float = 10.0) -> None:
         """Kill engines, whatever they do, and wait until they are gone.
@@ -184,32 +178,26 @@ class Pool:
         Raises:
             ClusterError: The launcher cannot, or the new engines did not come.
         """
-        old = set(self.engines) | set(self._ended)
         n = self.launcher.stop_engines()
         self._wait(lambda: not self.engines, timeout, "The old engines did not end")
         self._refuse_closed()
         try:
-            self.launcher.start_engines(n)
+            new = self.launcher.start_engines(n)
         finally:
             self._follow()  # also what others may add when this has failed
-        self.wait_for(n, timeout, old)
+        self.wait_for(n, timeout, new)
         self.launcher.keep_on()
 
-    def wait_for(self, n: int, timeout: float, old: Collection[int] = ()) -> None:
-        """Wait until ``n`` engines can be reached and answer, whatever happens to ``old`` ones.
+    def wait_for(self, n: int, timeout: float, new: Collection[int] = ()) -> None:
+        """Wait until ``n`` engines, the ``new`` ones if given, can be reached and answer.
 
         Raises:
             ClusterError: They do not within ``timeout`` seconds, or something ended meanwhile.
             SessionError: The pool was closed meanwhile.
         """
         failure = f"Not all {n} engines started; read the launcher's log, or ask for fewer"
-
-        def came() -> bool:
-            self._refuse_ended(set(self._ended) - set(old))
-            return len(self.engines) >= n
-
         if n:  # in a joined cluster none is awaited, and some may have ended
-            self._wait(came, timeout, failure)
+            self._wait_for_engines(n, timeout, failure, new)
         self.launcher.make_answer(self.channel)
 
     def facts(self, engines: Iterable[int] | None = None) -> list[EngineFacts]:
@@ -251,6 +239,14 @@ class Pool:
         else:
             self.launcher.let_go()
             self.launcher.stop()
+
+    def _wait_for_engines(self, n: int, timeout: float, failure: str, new: Collection[int]) -> None:
+        def came() -> bool:
+            self._refuse_ended(new or self._ended)
+            # By ids, not by number: an engine that has just ended may still be counted.
+            return set(new) <= set(self.engines) if new else len(self.engines) >= n
+
+        self._wait(came, timeout, failure)
 
     def _wait(self, condition: Callable[[], bool], timeout: float, failure: str) -> None:
         deadline = time.monotonic() + timeout

@@ -91,7 +91,21 @@ def test_an_engine_that_ends_while_it_starts_is_not_waited_for(pool, monkeypatch
         pool.grow(1)
     with pytest.raises(ClusterError, match="Engine 9"):
         pool.wait_for(5, 60)
-    pool.wait_for(4, 60, old={9})
+    pool.wait_for(4, 60, new={0, 1, 2, 3})
+
+
+def test_all_engines_are_replaced_while_others_had_not_come_up_yet(session, pool, monkeypatch):
+    """As after a start that failed or was interrupted: these are ended, and say so late."""
+    start = pool.launcher.start_engines
+
+    def start_engines(n):
+        new = start(n)
+        pool._take(Ended(1000, -9))
+        return new
+
+    monkeypatch.setattr(pool.launcher, "start_engines", start_engines)
+    session.reset(hard=True)
+    assert [session.run("rank")[rank].result_repr for rank in range(4)] == ["0", "1", "2", "3"]
 
 
 def test_a_cluster_without_engines_says_how_to_get_others(session, pool):

@@ -192,8 +192,11 @@ class Launcher(ABC):
             f"The engines of {self.describe()} were started elsewhere and cannot be replaced here."
         )
 
-    def start_engines(self, n: int) -> None:
+    def start_engines(self, n: int) -> set[int]:
         """Start ``n`` engines where :meth:`stop_engines` has stopped all.
+
+        Returns:
+            Their ids, which no engine had before; empty where only the controller gives them.
 
         Raises:
             ClusterError: That is not possible; the message says why.

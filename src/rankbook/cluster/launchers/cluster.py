@@ -73,9 +73,10 @@ class ClusterLauncher(Launcher):
         self.client = self.cluster.connect_client_sync()
         return self.client
 
-    def start_engines(self, n: int, **options: Any) -> None:
-        """Start engines for a running controller."""
+    def start_engines(self, n: int, **options: Any) -> set[int]:
+        """Start engines for a running controller, which gives them their ids."""
         beside_loops(lambda: self.cluster.start_engines_sync(n, **options))
+        return set()
 
     def stop_engines(self) -> int:
         """Stop all engines; return how many there were, at least 1."""

@@ -55,12 +55,12 @@ class HostsLauncher(ReachingLauncher):
         self.start_engines(n)
         return self.connect()
 
-    def start_engines(self, n: int, **options: Any) -> None:
-        """Have ``n`` engines forked, on each host as many as it has seats."""
+    def start_engines(self, n: int, **options: Any) -> set[int]:
+        """Have ``n`` engines forked, on each host as many as it has seats; return their ids."""
         del options
         self._stopping = self._was_ready = False
         self.take_back()
-        self.fork(n)
+        return self.fork(n)
 
     def add(self, n: int) -> set[int]:
         """Have ``n`` more engines forked, first where some have ended; return their ids."""

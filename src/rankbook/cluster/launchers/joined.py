@@ -180,9 +180,9 @@ class JoinedLauncher(Launcher):
         self.end(engines)
         return max(1, len(engines))
 
-    def start_engines(self, n: int) -> None:
-        """Have ``n`` engines forked."""
-        self.add(n)
+    def start_engines(self, n: int) -> set[int]:
+        """Have ``n`` engines forked; return their ids."""
+        return self.add(n)
 
     def events(self) -> Iterator[EngineEvent]:
         """The keeper's events of the engines, first the ends of those that ended before.

@@ -87,11 +87,12 @@ class LocalLauncher(ClusterLauncher):
         self.refuse_start(n)
         return super().add(n)
 
-    def start_engines(self, n: int, **options: Any) -> None:
-        """Start the process that forks engines, and have it fork some."""
+    def start_engines(self, n: int, **options: Any) -> set[int]:
+        """Start the process that forks engines, and have it fork some; return their ids."""
         super().start_engines(n, **self._options, **options)
         [engines] = self.cluster.engines.values()
         self._engines = engines
+        return set(engines.living)
 
     def stop_engines(self) -> int:
         """End that process with its engines; return how many there were, at least 1."""

@@ -88,8 +88,8 @@ class MPILauncher(FarLauncher):
         hosts = [name for name, _ in self._asked.hosts]
         return address_to(hosts[0]) if hosts else LOOPBACK
 
-    def start_engines(self, n: int, **options: Any) -> None:
-        """Run mpiexec."""
+    def start_engines(self, n: int, **options: Any) -> set[int]:
+        """Run mpiexec; return the ids of its engines."""
         del options
         self._first = self._next
         self._next += n
@@ -98,6 +98,7 @@ class MPILauncher(FarLauncher):
         self._mpiexec = WarmProcess(self._command(n), env)
         if self._asked.hosts:
             self._attempts = Attempts(self._mpiexec.process.pid)
+        return set(range(self._first, self._next))
 
     def stop_engines(self) -> int:
         """End mpiexec, and its engines with it."""
