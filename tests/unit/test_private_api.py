@@ -269,6 +269,7 @@ USES = [
     (FSDP_GROUP, "_all_reduce_hook", "distributed"),
     (FSDP_GROUP, "_all_reduce_state", "distributed"),
     (FSDP_GROUP, "_partial_reduce_output", "distributed"),
+    (FSDP_GROUP, "_partial_reduce_output_layout", "distributed"),
     (FSDP_GROUP, "_post_forward_indices", "distributed"),
     (FSDP_GROUP, "_post_reduce_event", "distributed"),
     (FSDP_GROUP, "_reduce_scatter_comm", "distributed"),
@@ -335,7 +336,13 @@ CALLS = [
 SINCE = {"_reply_subshell_for": ("ipykernel", "7.4")}
 
 # What some torch has in the place of another name, or not yet: the code asks whether it is there.
-ASKED_FOR = {"_fsdp_param_group", "_fsdp_param_groups", "_prologue_start", "_spmd_mesh"}
+ASKED_FOR = {
+    "_fsdp_param_group",
+    "_fsdp_param_groups",
+    "_partial_reduce_output_layout",
+    "_prologue_start",
+    "_spmd_mesh",
+}
 
 # Of the standard library: documented, or as stable as if they were.
 STANDARD = {"_exit", "_current_exceptions", "_current_frames", "_getframe"}

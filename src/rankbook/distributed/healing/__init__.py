@@ -5,10 +5,10 @@ names. For torch these end with ``destroy_process_group``. Here they are recorde
 (``account``) and separated from their connections (``connections``). When the ranks have met again
 and told each other what they hold (``words``), the groups get new connections under their old names
 (``groups``). A step that a wrapper began and cannot end is dropped (``wrappers``, ``standings``,
-``reducers``, ``buckets``, ``counting``, ``joins``, ``fsdp1``, ``fsdp2``, ``pipelines``,
-``scalers``). Objects that cannot go on say so (``stale``, ``sharded``, ``saving``, ``samplers``),
-as do objects that a script left with its own group (``scripts``). Where torch raises because a
-group has ended, ``explaining`` says that instead.
+``reducers``, ``buckets``, ``counting``, ``joins``, ``fsdp1``, ``fsdp2``, ``accumulated``,
+``pipelines``, ``scalers``). Objects that cannot go on say so (``stale``, ``sharded``, ``saving``,
+``samplers``), as do objects that a script left with its own group (``scripts``). Where torch raises
+because a group has ended, ``explaining`` says that instead.
 """
 
 from rankbook.distributed.healing.account import Account, note

@@ -10,7 +10,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
-__all__ = ["hindrance", "is_amid", "is_gathered", "is_in_backward", "param_groups", "restart"]
+__all__ = [
+    "drop_kept_gradient",
+    "drop_partly_reduced",
+    "hindrance",
+    "is_amid",
+    "is_gathered",
+    "is_in_backward",
+    "kept_gradient",
+    "param_groups",
+    "restart",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -80,17 +90,36 @@ def restart(module: Any, *, was_cut: bool = False) -> None:
         return
     for group in groups:
         for parameter in group.fsdp_params:
-            # zero_grad() does not see these.
-            with suppress(AttributeError):  # from torch 2.15 on it is a view of the other one
-                parameter.unsharded_accumulated_grad = None
-            with suppress(AttributeError):  # it was never unsharded
-                parameter._unsharded_param.grad = None
+            drop_kept_gradient(parameter)
     if not groups:
         return
     if hasattr(module, "reset_iter_state"):  # from torch 2.13 on
         module.reset_iter_state()
     else:
         _begin_again(root, groups)
+
+
+def kept_gradient(parameter: Any) -> Any:
+    """What FSDP2 keeps between the parts of a step, where ``zero_grad()`` does not see it."""
+    accumulated = parameter.unsharded_accumulated_grad
+    if accumulated is not None:
+        return accumulated
+    return getattr(getattr(parameter, "_unsharded_param", None), "grad", None)
+
+
+def drop_kept_gradient(parameter: Any) -> None:
+    """Drop it."""
+    with suppress(AttributeError):  # from torch 2.15 on it is a view of the other one
+        parameter.unsharded_accumulated_grad = None
+    with suppress(AttributeError):  # it was never unsharded
+        parameter._unsharded_param.grad = None
+
+
+def drop_partly_reduced(group: Any) -> None:
+    """Drop what a parameter group keeps that is reduced within a row of its mesh only."""
+    group._partial_reduce_output = None
+    if hasattr(group, "_partial_reduce_output_layout"):  # from torch 2.15 on
+        group._partial_reduce_output_layout.clear()
 
 
 def _begin_again(root: Any, groups: Sequence[Any]) -> None:

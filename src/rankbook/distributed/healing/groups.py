@@ -12,6 +12,7 @@ from typing import Any
 import torch.distributed as dist
 
 from rankbook.distributed.healing import (
+    accumulated,
     compiled,
     connections,
     counting,
@@ -94,8 +95,7 @@ def heal(account: Account | None, *, clean: bool = False, has_failed: bool = Fal
     is_new = account is None
     word = Word(terms, _count(account), found.standings, (), is_new, taken, size, found.amid)
     words = meet(told_again(word) if has_failed else word)
-    steps.begin(found.optimizers)
-    scalers.restart(found.optimizers, is_lost=any(word.is_new for word in words))
+    _begin(found, words)
     # No other group gets the name of one that has ended: a mesh would find it by that name.
     _c10d._world.group_count = max(_c10d._world.group_count, *(word.count for word in words))
     rosters = [None if word.is_new else word.terms for word in words]
@@ -143,6 +143,13 @@ def heal(account: Account | None, *, clean: bool = False, has_failed: bool = Fal
         account is None and any(word.size for word in words),
         diverged(words),
     )
+
+
+def _begin(found: wrappers.Found, words: Sequence[Word]) -> None:
+    """Have what is no wrapper forget the step that was cut, too."""
+    steps.begin(found.optimizers)
+    scalers.restart(found.optimizers, is_lost=any(word.is_new for word in words))
+    accumulated.drop_with_zero_grad([module for _, module in found.fsdp], found.optimizers)
 
 
 def settle() -> tuple[tuple[str, ...], tuple[str, ...], tuple[int, ...]]:

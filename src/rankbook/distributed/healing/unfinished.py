@@ -10,7 +10,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from rankbook.distributed.healing import fsdp1, fsdp2, joins, reducers, steps, wrappers
+from rankbook.distributed.healing import accumulated, fsdp1, fsdp2, joins, reducers, steps, wrappers
 from rankbook.distributed.healing.account import note
 from rankbook.distributed.healing.standings import is_cut
 from rankbook.models.groups import Unfinished
@@ -32,6 +32,7 @@ def unfinished(*, was_interrupted: bool) -> Unfinished:
     if account is None:
         return Unfinished()
     found = wrappers.find({one.group: one.terms.name for one in account.held})
+    accumulated.drop_with_zero_grad([module for _, module in found.fsdp], found.optimizers)
     ddp = tuple(one for one in found.ddp if _is_cut(one[1]))
     fsdp = tuple(one for one in found.fsdp if _is_amid(fsdp2, one[1], also_forward=was_interrupted))
     others = tuple(
