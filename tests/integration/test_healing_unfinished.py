@@ -134,6 +134,22 @@ def test_an_error_in_a_forward_leaves_the_group_as_it_is(four, place):
     assert states(four, range(STEPS)) == expected
 
 
+OF_OLDER_FSDP = {
+    "no_sync": "with model.no_sync(): pass",
+    "clip_grad_norm_": "model.clip_grad_norm_(1.0)",
+    "state_dict": "model.state_dict();",
+}
+
+
+@pytest.mark.parametrize("call", OF_OLDER_FSDP)
+def test_an_error_in_a_forward_of_an_older_fsdp_module_lets_all_its_calls_work(four, call):
+    expected = expected_of(four, "FSDP, the older one")
+    states(four, range(1))
+    assert "A step of FSDP modules was cut" in raise_everywhere(four, "forward", 1).note
+    four.run(OF_OLDER_FSDP[call]).raise_for_error()
+    assert states(four, range(1, STEPS)) == expected[1:]
+
+
 def test_an_optimizer_that_only_some_ranks_have_stepped_is_reported(four):
     four.run(COMMON + OBJECTS["DDP"]).raise_for_error()
     result = four.run("grads(0)\nif rank == 3: raise ValueError\napply()")

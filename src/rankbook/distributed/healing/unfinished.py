@@ -40,6 +40,8 @@ def unfinished(*, was_interrupted: bool) -> Unfinished:
         for name, holder, held in found.others
         if joins.is_in(holder)
         or (name == wrappers.OLDER and _is_amid(fsdp1, holder, also_forward=was_interrupted))
+        # An older FSDP module that a forward has left so refuses no_sync(), state_dict() and more.
+        or (name == wrappers.OLDER and fsdp1.is_amid(holder))
     )
     cut = wrappers.Found(ddp, fsdp, others=others)
     taken = steps.taken_in_cell(found.optimizers)
