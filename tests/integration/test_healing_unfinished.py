@@ -173,3 +173,58 @@ def test_an_optimizer_that_was_left_amid_a_step_is_reported(four):
     result = four.run("grads(0)\nif rank < 3: apply()")
     assert not result.ok
     assert "Own has taken 1 step (the last not to its end) on ranks 0-2, 0 on rank 3" in result.note
+
+
+LBFGS = """
+model = DistributedDataParallel(make_model())
+optimizer = torch.optim.LBFGS(model.parameters(), lr=0.01, max_iter=3)
+calls = 0
+
+def closure():
+    global calls
+    calls += 1
+    if calls == {0} and rank == 2:
+        raise ValueError
+    optimizer.zero_grad()
+    loss = model(batch(0)).pow(2).sum()
+    loss.backward()
+    return loss
+"""
+
+
+def test_an_optimizer_that_was_left_between_calls_of_its_closure_is_reported(four):
+    four.run(COMMON + LBFGS.format(2)).raise_for_error()
+    note = four.run("optimizer.step(closure)").note
+    assert "LBFGS has taken 1 step (the last not to its end) on ranks 0-3" in note
+
+
+def test_an_optimizer_whose_closure_failed_before_it_changed_anything_is_not_reported(four):
+    four.run(COMMON + LBFGS.format(1)).raise_for_error()
+    result = four.run("optimizer.step(closure)")
+    assert not result.ok
+    assert "LBFGS" not in result.note
+    four.run("optimizer.step(closure)").raise_for_error()
+
+
+IN_BACKWARD = """
+model = make_model()
+optimizers = {parameter: torch.optim.SGD([parameter], lr=0.01) for parameter in model.parameters()}
+
+def update(parameter):
+    dist.all_reduce(parameter.grad)
+    optimizers[parameter].step()
+    optimizers[parameter].zero_grad()
+
+for parameter in optimizers:
+    parameter.register_post_accumulate_grad_hook(update)
+"""
+
+
+def test_parameters_that_were_stepped_in_a_backward_that_was_cut_are_reported(four):
+    four.run(COMMON + IN_BACKWARD).raise_for_error()
+    four.run("model(batch(0)).pow(2).sum().backward()").raise_for_error()
+    assert "SGD" not in four.run("if rank != 1: dist.barrier()").note
+    four.run("model(batch(0)).pow(2).sum().backward()").raise_for_error()
+    code = "if rank == 1: halt['backward'] = 'raise'\nmodel(batch(0)).pow(2).sum().backward()"
+    note = four.run(code).note
+    assert "SGD has taken 2 steps (the last not to its end) on ranks 0-3" in note

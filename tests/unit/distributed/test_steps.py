@@ -110,6 +110,41 @@ def test_a_closure_that_fails_has_changed_nothing():
     assert list(steps.taken([one]).values()) == [[0]]
 
 
+def test_a_step_whose_closure_fails_after_a_change_is_half_a_step():
+    one = torch.optim.LBFGS([torch.ones(2, requires_grad=True)], max_iter=2)
+    calls = iter([1, 0])
+
+    def closure():
+        1 / next(calls)
+        one.zero_grad()
+        loss = one.param_groups[0]["params"][0].pow(2).sum()
+        loss.backward()
+        return loss
+
+    with pytest.raises(ZeroDivisionError):
+        one.step(closure)
+    assert list(steps.taken([one]).values()) == [[0.5]]
+    steps.begin_cell()
+    assert list(steps.taken([one]).values()) == [[0]]
+
+
+def test_a_step_in_a_backward_is_half_a_step_until_that_has_ended():
+    stepped, other = (torch.ones(2, requires_grad=True) for _ in range(2))
+    one = torch.optim.SGD([stepped], lr=1)
+    stepped.register_post_accumulate_grad_hook(lambda _: one.step())
+
+    def backward(divisor):
+        product = other * 1
+        product.register_hook(lambda gradient: gradient / (1 / divisor))
+        (product * stepped).sum().backward()
+
+    backward(1)
+    assert list(steps.taken([one]).values()) == [[1]]
+    with pytest.raises(ZeroDivisionError):
+        backward(0)
+    assert list(steps.taken([one]).values()) == [[1.5]]
+
+
 @pytest.mark.parametrize(
     ("said", "expected"),
     [
@@ -120,6 +155,7 @@ def test_a_closure_that_fails_has_changed_nothing():
         ([{"Adam 1": [3]}, None, {"Adam 1": [2]}], (("Adam", (3, -1, 2)),)),
         ([{"Adam 1": [3]}, None], ()),
         ([{"Adam 1": [3, 4]}, {"Adam 1": [4]}], ()),
+        ([{"SGD 1": [2.5, 3]}, {"SGD 1": [3, 3]}], (("SGD", (2.5, 3)),)),
         ([{"Zero 1": [2.5]}, {"Zero 1": [2.5]}], (("Zero", (2.5, 2.5)),)),
         ([{}, {}], ()),
     ],

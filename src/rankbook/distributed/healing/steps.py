@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, MutableMapping, MutableSet
 from contextlib import suppress
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
+import torch
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.optimizer import (
     Optimizer,
@@ -33,6 +35,14 @@ _taken_in_cell: MutableMapping[Any, int] = WeakKeyDictionary()
 _stepping: MutableSet[Any] = WeakSet()
 """Optimizers whose latest step has not come to its end."""
 
+_with_closure: MutableMapping[Any, int] = WeakKeyDictionary()
+"""By optimizer whose step with a closure has not come to its end, how often its parameters had been
+changed before. Some call the closure several times, and change them in between (LBFGS)."""
+
+_in_backward: MutableSet[Any] = WeakSet()
+"""Optimizers that took their latest step in a backward, as a hook of a parameter does (it updates
+that one only), and the backward has not come to its end."""
+
 _begun: MutableMapping[Any, int] = WeakKeyDictionary()
 """By scheduler and scaler, its steps when the ranks last met."""
 
@@ -53,21 +63,31 @@ def count() -> None:
 
 
 def _note_begin(optimizer: Optimizer, args: Any, options: Any) -> None:
-    # Those begin with the optimizer. A closure may raise before anything has changed.
-    if len(args) == 1 and not options:
+    if len(args) == 1 and not options:  # they begin with the optimizer
         _stepping.add(optimizer)
+    else:  # a closure may raise before anything has changed
+        _with_closure[optimizer] = _changes(optimizer)
 
 
 def _note(optimizer: Optimizer, _args: Any, _options: Any) -> None:
     for taken in (_taken, _taken_in_cell):
         taken[optimizer] = taken.get(optimizer, 0) + 1
     _stepping.discard(optimizer)
+    _with_closure.pop(optimizer, None)
+    if torch._C._current_graph_task_id() != _NO_BACKWARD:
+        _in_backward.add(optimizer)
+        end = partial(_in_backward.discard, optimizer)
+        torch.autograd.Variable._execution_engine.queue_callback(end)
     counting.note()
+
+
+_NO_BACKWARD = -1
 
 
 def begin_cell() -> None:
     """Count the steps of the next cell from 0."""
     _taken_in_cell.clear()
+    _with_closure.clear()  # what has changed since then may have been loaded
 
 
 def begin(schedulers: Collection[Any] = ()) -> None:
@@ -79,6 +99,8 @@ def begin(schedulers: Collection[Any] = ()) -> None:
     """
     _taken.clear()
     _stepping.clear()
+    _with_closure.clear()
+    _in_backward.clear()
     _begun.update({one: _counted(one) for one in schedulers if _counts_itself(one)})
 
 
@@ -134,13 +156,21 @@ def _count(optimizer: Any, taken: Mapping[Any, int]) -> float:
     """The steps of an optimizer; one that was cut has changed some parameters: it is half a step.
 
     In a step of ZeRO a rank steps its own part of the parameters, then sends it to the others: if
-    that is cut, each has a part that is newer than what it has of others.
+    that is cut, each has a part that is newer than what it has of others. And a backward that is
+    cut leaves the steps of its hooks, of some parameters only.
     """
     own = optimizer.optim if _is_sharded(optimizer) else optimizer
     count = taken.get(own, 0)
-    if own in _stepping:
+    if own in _stepping or (own in _with_closure and _with_closure[own] < _changes(own)):
         return count + 0.5
-    return count - 0.5 if count > taken.get(optimizer, 0) else count
+    is_part = own in _in_backward or count > taken.get(optimizer, 0)
+    return count - 0.5 if is_part and count else count
+
+
+def _changes(optimizer: Any) -> int:
+    """How often the parameters of an optimizer have been changed, as far as torch tells."""
+    parameters = [each for group in optimizer.param_groups for each in group["params"]]
+    return sum(each._version for each in parameters if not each.is_inference())
 
 
 def _is_sharded(one: Any) -> bool:
