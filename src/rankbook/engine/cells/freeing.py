@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+import threading
 import time
 
 from rankbook.engine.jobs import Job
@@ -42,10 +44,27 @@ def free(job: Job, request: Free) -> bool:
         # What has not begun must not begin after its end.
         for waiting in list(engine.waiting):
             waiting.is_dropped |= waiting.name in LASTING and not job.precedes(waiting)
-    if request.interrupt and works:
+    # The session interrupts again a moment later what goes on.
+    if request.interrupt and works and not _imports_torch():
         engine.runner.prompt.end()  # a signal does not reach a thread at the prompt
         os.kill(os.getpid(), signal.SIGINT)
     return works
+
+
+def _imports_torch() -> bool:
+    """Whether the main thread imports a part of torch.
+
+    torch imports some of its parts late: its compiler with the first optimizer, which takes
+    seconds. A part whose import was interrupted stays half imported in this process, and everything
+    that needs it raises from then on.
+    """
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)
+    while frame is not None:
+        is_module = frame.f_code.co_name == "<module>"
+        if is_module and str(frame.f_globals.get("__name__")).startswith("torch."):
+            return True
+        frame = frame.f_back
+    return False
 
 
 @operation(ForgetError, on=CONTROL)
