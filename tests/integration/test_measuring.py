@@ -45,7 +45,7 @@ def test_a_group_of_some_ranks_is_measured_on_those(four):
     assert four.run("pair = dist.new_group([0, 3])\nlone = dist.new_group([1])").ok
     found = four.bench("all_reduce", "4K", "pair", rounds=1)
     assert (found.ranks, found.groups, found.factor) == (2, 1, 1.0)
-    with pytest.raises(InputError, match="in a group of one rank: name a group of more"):
+    with pytest.raises(InputError, match="in a group of one rank: name a group of two or more"):
         four.bench("all_reduce", "4K", "lone", rounds=1)
 
 
@@ -70,10 +70,29 @@ def test_a_collective_that_cannot_be_measured_is_an_error_in_one_line(four, give
     assert "\n" not in str(raised.value)
 
 
-def test_a_group_of_one_moves_nothing(four):
-    assert four.run("alone = dist.new_subgroups(1)[0]").ok
-    with pytest.raises(rankbook.InputError, match="moves nothing in a group of one rank"):
-        four.bench("all_reduce", "4K", "alone", rounds=1)
+@pytest.mark.parametrize("collective", sorted(BUS))
+def test_in_a_group_of_one_nothing_is_called(four, collective):
+    assert four.run("alone = dist.new_subgroups(1)[0]\nlone = dist.new_group([2])").ok
+    for name in ("alone", "lone"):
+        with pytest.raises(rankbook.InputError, match="moves nothing in a group of one rank"):
+            four.bench(collective, "4K", name, rounds=1)
+        assert sum(one.calls for one in four.cells[-1].traffic.values()) == 0
+
+
+def test_ranks_that_are_alone_do_not_measure_beside_a_group_of_more(four):
+    made = "pair = dist.new_group([0, 1])\nlone = [dist.new_group([2]), dist.new_group([3])]\n"
+    assert four.run(f"{made}mine = pair if rank < 2 else lone[rank - 2]").ok
+    found = four.bench("send_recv", "4K", "mine", rounds=1)
+    assert (found.ranks, found.groups) == (2, 1)
+
+
+def test_a_group_that_one_rank_does_not_know_keeps_no_other_waiting(four):
+    generation = four.generation
+    assert four.run("both = dist.group.WORLD").ok
+    assert four.run("del both", [0, 2]).ok
+    with pytest.raises(rankbook.InputError, match=r"^On ranks 0,2, 'both' is neither"):
+        four.bench("all_reduce", "4K", "both", rounds=1)
+    assert four.generation == generation
 
 
 def read(path):

@@ -60,13 +60,13 @@ def measure(
     Args:
         namespace: The variables of the rank's cells.
         collective: One of :data:`rankbook.bench.collectives.BUS`.
-        sizes: Bytes.
+        sizes: Bytes; none: only the group is looked up, and nothing is called.
         rounds: Repetitions.
         group: A dimension of a mesh and the variable that holds it, ``mesh.dp``; the variable of
             a group, or of a mesh of one dimension; empty: all ranks.
 
     Returns:
-        How long it took; nothing on a rank that is in no such group.
+        How long it took; nothing on a rank that is in no such group, or alone in it.
 
     Raises:
         InputError: There is no such group.
@@ -77,7 +77,7 @@ def measure(
         return Encoded(Timings((), str(device), {}, socket.gethostname()))
     bench = _Bench(chosen, dist.get_rank(chosen), dist.get_world_size(chosen), device)
     seconds = {}
-    for nbytes in sizes:
+    for nbytes in sizes if bench.size > 1 else ():
         act = _ACTS[collective](bench, nbytes)
         seconds[nbytes] = tuple(_timed(bench, act, rounds))
     ranks = tuple(dist.get_process_group_ranks(chosen or dist.group.WORLD))
@@ -97,7 +97,7 @@ def _group(namespace: Mapping[str, Any], name: str) -> Any:
         return found.get_group(dim or 0)
     if isinstance(found, dist.ProcessGroup) or _is_of_others(found):
         return found
-    raise InputError(f"{variable!r} is neither a dimension of the mesh nor a group on the ranks.")
+    raise InputError(f"{variable!r} is neither a dimension of the mesh nor a group.")
 
 
 def _is_of_others(group: Any) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rankbook.bench import collectives, fitting, sizes
@@ -12,7 +12,7 @@ from rankbook.models import load
 from rankbook.models.benchmarks import Benchmark, Timings
 from rankbook.sessions.cells.cell import Cell
 from rankbook.sessions.cells.results import CellResult
-from rankbook.words import plural
+from rankbook.words import in_words, plural
 
 if TYPE_CHECKING:
     from rankbook.sessions.code import SessionCode
@@ -46,28 +46,35 @@ def bench(
     nbytes = sizes.parse(wanted)
     if rounds < 1:
         raise InputError(f"rounds must be positive, for example 20, and not {rounds}.")
-    chosen = session.select("all")
     _refuse_one(collective, session.world_size)
-    given = (collective, list(nbytes), rounds, _variable(session, group))
-    call = _CALL.format(", ".join(map(repr, given)))
-    result = run(Cell(call, chosen, number, title=f"measuring {collective}"))
-    _raise_for(result, collective, session.backend)
-    timings = {
-        rank: load(Timings, json.loads(done.result_repr or "{}")) for rank, done in result.items()
-    }
-    timings = {
-        rank: one for rank, one in timings.items() if one.group
-    }  # other ranks do not measure
+    where = _variable(session, group)
+
+    def ask(nbytes: Sequence[int]) -> dict[int, Timings]:
+        given = (collective, list(nbytes), rounds, where)
+        call = _CALL.format(", ".join(map(repr, given)))
+        cell = Cell(call, session.select("all"), number, title=f"measuring {collective}")
+        return _timings(run(cell), collective, session.backend)
+
+    if group:
+        # Before anything is called: a rank that cannot take part would leave the others waiting.
+        _refuse_one(collective, max(len(one.group) for one in ask(()).values()), group)
+    timings = {rank: one for rank, one in ask(nbytes).items() if one.seconds}
     groups = {one.group for one in timings.values()}
     ranks = max(map(len, groups))
-    _refuse_one(collective, ranks, group)
     factor = collectives.factor(collective, ranks)
     rows = fitting.measured(timings, factor)
     device = next(iter(timings.values())).device
     link = _link(timings, session.backend)
     fit = fitting.fit(rows)
-    where = (ranks, len(groups), session.backend, device.partition(":")[0], link, factor)
-    return Benchmark(collective, rows, fit, *where)
+    by = (ranks, len(groups), session.backend, device.partition(":")[0], link, factor)
+    return Benchmark(collective, rows, fit, *by)
+
+
+def _timings(result: CellResult, collective: str, backend: str) -> dict[int, Timings]:
+    _raise_for(result, collective, backend)
+    return {
+        rank: load(Timings, json.loads(done.result_repr or "{}")) for rank, done in result.items()
+    }
 
 
 def _variable(session: SessionCode, group: str) -> str:
@@ -78,16 +85,20 @@ def _variable(session: SessionCode, group: str) -> str:
 
 def _refuse_one(collective: str, ranks: int, group: str = "") -> None:
     if ranks < 2:  # noqa: PLR2004
-        instead = "name a group of more" if group else "%dist_init -n 2 makes two"
+        instead = "name a group of two or more" if group else "%dist_init -n 2 makes two"
         raise InputError(f"{collective} moves nothing in a group of one rank: {instead}.")
 
 
 def _raise_for(result: CellResult, collective: str, backend: str) -> None:
     """Raise a rank's error: ours as it is; what the backend cannot do, in one line."""
-    errors = [done.error for done in result.values() if done.error and not done.error.freed]
-    for error in errors:
-        if error.ename == "InputError":
-            raise InputError(error.evalue)
+    errors = {
+        rank: done.error for rank, done in result.items() if done.error and not done.error.freed
+    }
+    refused = {rank: one.evalue for rank, one in errors.items() if one.ename == "InputError"}
+    if refused:
+        where = f"On {in_words(refused)}, " if len(refused) < len(result) else ""
+        raise InputError(f"{where}{next(iter(refused.values()))}")
+    for error in errors.values():
         if "not support" in error.evalue or error.ename == "NotImplementedError":
             reason = error.evalue.partition("\n")[0].rstrip(".")
             raise InputError(f"{backend} has no {collective} here: {reason}.")
