@@ -101,6 +101,8 @@ class Exercise:
     """Relative to the right value."""
     timeout: float = 20.0
     """Seconds after which a try is interrupted."""
+    parts: tuple[str, ...] = ()
+    """Where the value is a list of several things: what each of them is, ``the gradient of x``."""
 
 
 @dataclass(frozen=True)

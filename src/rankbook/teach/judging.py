@@ -15,7 +15,7 @@ from rankbook.teach.forms import plain
 from rankbook.teach.here import Here
 from rankbook.teach.watching import Started
 
-__all__ = ["agree", "in_words", "judge"]
+__all__ = ["agree", "as_part", "in_words", "judge"]
 
 _WIDTH = 60
 
@@ -46,7 +46,8 @@ def judge(module: str, name: str, names: dict[str, Any]) -> str:
     finding = _finding(item, here, got, want)
     report = {"finding": finding, "notes": here.notes}
     if finding != "right":
-        report["got"], report["want"] = in_words(got, want, item.tolerance)
+        words, report["want"] = in_words(got, want, item.tolerance)
+        report["got"] = f"{words}{as_part(item, got, want)}"
     return json.dumps(report)
 
 
@@ -112,6 +113,20 @@ def in_words(got: Any, want: Any, tolerance: float) -> tuple[str, str]:
         return f"a list of {len(got)}", f"a list of {len(want)}"  # cut, they might look the same
     short = _short(got, beside=want), _short(want)
     return _first_that_differs(got, want, tolerance) if short[0] == short[1] else short
+
+
+def as_part(exercise: Exercise, got: Any, want: Any) -> str:
+    """Which of several things it is that is wrong: `` as the gradient of x``.
+
+    Args:
+        exercise: It names them; empty where it does not.
+        got: The values.
+        want: What is right.
+    """
+    if not (exercise.parts and _are_lists(got) and len(got) == len(want) and _has_tensors(want)):
+        return ""
+    parts = zip(exercise.parts, got, want, strict=True)
+    return next(f" as {part}" for part, g, w in parts if not agree(g, w, exercise.tolerance))
 
 
 def _first_that_differs(got: Any, want: Any, tolerance: float) -> tuple[str, str]:

@@ -33,6 +33,11 @@ ALONE = (
     "runs the same code on its own. It takes a call of dist."
 )
 
+TO_ONE = (
+    "dist.reduce and dist.gather leave their result on one rank, dst. What the others hold then "
+    "means nothing. all_reduce and all_gather give it to every rank."
+)
+
 SAME = (
     "[t] * n is n times the same tensor, so each rank's numbers are written over those before. "
     "Make a tensor for each rank: [torch.empty_like(x) for _ in range(world_size)]."
@@ -76,6 +81,7 @@ _OF_TORCH = {
 }
 """By words of torch's message, what to say about it."""
 
+_TO_ONE = re.compile(r"\bdist\.(?:reduce|gather)\(")
 _COPIES = re.compile(r"\[[^\[\]]+\]\s*\*\s*(?:world_size|\d)")
 _ASYNC = re.compile(r"async_op\s*=\s*True|\b(?:isend|irecv)\(")
 _COLLECTIVE = r"dist\.(?:all_reduce|broadcast|reduce|all_gather\w*|reduce_scatter\w*|all_to_all\w*)"
@@ -126,6 +132,8 @@ def _of_the_values(code: str, tried: Tried, *, communicates: bool) -> str:
         return _of_none(code)
     if any(report.get("notes", {}).get("unwaited") for report in tried.said.values()):
         return UNWAITED
+    if _TO_ONE.search(code) and _is_wrong_on_all_but_one(tried):
+        return TO_ONE
     has_called = any(traffic.calls for traffic in tried.traffic.values())
     return ALONE if communicates and not has_called else _of_the_calls(code)
 
@@ -163,6 +171,11 @@ def _of_what_was_raised(name: str, code: str, tried: Tried) -> str:
 def is_unwaited(code: str) -> bool:
     """Whether code starts something that nobody in it waits for."""
     return bool(_ASYNC.search(code)) and not re.search(r"\.wait\(|wait_all|wait_tensor", code)
+
+
+def _is_wrong_on_all_but_one(tried: Tried) -> bool:
+    right = [report for report in tried.said.values() if report.get("finding") == "right"]
+    return len(right) == 1 < len(tried.said)
 
 
 def _got_none(tried: Tried) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rankbook.teach.judging import agree, in_words
+from rankbook.teach.judging import agree, as_part, in_words
+from rankbook.teach.lessons import load
 
 FOUR = torch.full((4,), 277.75)
 STEPS = [("F", k) for k in range(20)]
@@ -56,3 +57,26 @@ def test_whole_numbers_are_not_right_where_others_are_wanted(dtype):
 
 def test_a_type_that_is_more_exact_is_right():
     assert agree(torch.ones(2, dtype=torch.float64), torch.ones(2), 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("got", "part"),
+    [
+        ([FOUR + 1, FOUR], " as the mean"),
+        ([FOUR + 1, FOUR + 1], " as the mean"),
+        ([FOUR, FOUR + 1], " as x afterwards"),
+        ([FOUR, None], " as x afterwards"),
+        ([None, FOUR], " as the mean"),
+        ([FOUR], ""),
+        (FOUR, ""),
+        (None, ""),
+    ],
+)
+def test_of_several_things_it_is_said_which_is_wrong(got, part):
+    mean = load("03_collectives_in_pictures").find("mean")
+    assert as_part(mean, got, [FOUR, FOUR]) == part
+
+
+def test_an_exercise_with_one_value_names_no_part():
+    softmax = load("03_collectives_in_pictures").find("softmax")
+    assert as_part(softmax, FOUR, FOUR + 1) == ""

@@ -8,12 +8,22 @@ import pytest
 
 from rankbook.models.calls import Traffic
 from rankbook.teach.trying import Tried
-from rankbook.teach.usual import ALONE, DOTS, ENDLESS, RETURNS_SENDER, SAME, YIELDS, usual_hint
+from rankbook.teach.usual import (
+    ALONE,
+    DOTS,
+    ENDLESS,
+    RETURNS_SENDER,
+    SAME,
+    TO_ONE,
+    YIELDS,
+    usual_hint,
+)
 
 NONE = Tried({0: {"finding": "other", "got": "None", "want": "4"}})
 OTHER = Tried({0: {"finding": "other", "got": "3", "want": "4"}})
 YIELDED = Tried({0: {"finding": "other", "got": "<generator object f>", "want": "4"}})
 LEFT = Tried({0: {"finding": "other", "got": "3", "want": "4", "notes": {"unwaited": 1}}})
+ON_ONE = Tried({r: {"finding": "other" if r else "right", "got": "3"} for r in range(4)})
 HANG = Tried({}, hang="missing_rank", advice="Often it is a branch.")
 RAISED = Tried({}, raised={0: ("TypeError", "TypeError: unsupported: 'NoneType' and 'int'")})
 
@@ -37,6 +47,8 @@ def hint_for(code, tried, *, is_here=False, missed=()):
         ("    h = dist.isend(x, 1)\n    return x\n", OTHER, "Nothing waits"),
         ("    yield x\n", YIELDED, YIELDS),
         ("    dist.barrier()\n", HANG, "Often it is a branch."),
+        ("    dist.reduce(x, dst=0)\n    return x\n", ON_ONE, TO_ONE),
+        ("    dist.gather(x, parts)\n    return torch.cat(parts)\n", ON_ONE, TO_ONE),
         ("    parts = [x] * world_size\n    dist.all_gather(parts, x)\n", OTHER, SAME),
         ("    pass\n", raised("f() takes 0 positional arguments but 1 was given"), "Keep the arg"),
         ("    pass\n", raised("allgather: invalid output tensor list at index 0"), "The list"),

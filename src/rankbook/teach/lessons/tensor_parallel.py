@@ -126,6 +126,7 @@ _MLP = Exercise(
     title="Into the parallel part, and out of it",
     needs=("Enter", "Leave", "parallel_mlp"),
     tries=_try_mlp,
+    parts=("y", *(f"the gradient of {name}" for name in ("x", "part1", "part2"))),
     right=_answers,
     targets=(Target("calls", "calls", "calls, forward and backward", most=2),),
     hints=(

@@ -47,6 +47,7 @@ MEAN = Exercise(
     title="The mean over the ranks",
     needs=("mean_over_ranks",),
     tries=_try_mean,
+    parts=("the mean", "x afterwards"),
     right=_with_mean(),
     targets=(Target("calls", "calls", "calls", most=1),),
     hints=(

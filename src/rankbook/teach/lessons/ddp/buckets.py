@@ -42,6 +42,7 @@ BUCKETED = Exercise(
     title="Few large messages instead of many small ones",
     needs=("BucketedDDP", "HookedDDP", "make_buckets", "same_start"),
     tries=shared.trying("BucketedDDP"),
+    parts=shared.GRADIENTS,
     right=shared.mean_gradients,
     targets=shared.targets(shared.BUCKETS),
     hints=(

@@ -33,13 +33,14 @@ class HookedDDP(nn.Module):
 def _is_changed_on_the_way(seen: Seen) -> bool:
     """Whether a tensor was written to before its call was waited for.
 
-    Or, where that is not seen, all calls were as they should be, and the values of no known kind.
+    Or, where that is not seen, all calls were as they should be, and the values of no known kind:
+    not even the right ones times a number, which a wrong divisor makes.
     """
     if any(notes.get("changed") for notes in seen.notes.values()):
         return True
     as_it_should = dict.fromkeys(("started", "during", "asynchronous", "waited"), shared.PARAMETERS)
     return "other" in seen.findings.values() and all(
-        as_it_should.items() <= notes.items() and not notes["early"]
+        as_it_should.items() <= notes.items() and not (notes["early"] or notes["scaled"])
         for notes in seen.notes.values()
     )
 
@@ -53,6 +54,7 @@ HOOKS = Exercise(
     title="Reduce while the backward pass goes on",
     needs=("HookedDDP", "same_start"),
     tries=shared.trying("HookedDDP"),
+    parts=shared.GRADIENTS,
     right=shared.mean_gradients,
     targets=shared.targets(shared.PARAMETERS),
     hints=(
@@ -104,6 +106,20 @@ HOOKS = Exercise(
             _hooked(_ASYNC, *_WAIT),
             says="has the sum of the gradients, not the mean",
             gives=shared.summed_gradients,
+        ),
+        Mistake(
+            "divides-one",
+            "Only the gradient that was there last was divided: the division stands below the "
+            "loop, and belongs into it. Indent it.",
+            _hooked(
+                _ASYNC,
+                "for parameter, handle in self.started:",
+                "    handle.wait()",
+                "parameter.grad /= world_size",
+                "self.started.clear()",
+            ),
+            says="has the sum of the gradients, and only one of them is the mean",
+            gives=lambda here: [shared.mean_gradients(here)[0], *shared.summed_gradients(here)[1:]],
         ),
         Mistake(
             "never-waits",

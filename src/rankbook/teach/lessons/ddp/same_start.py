@@ -47,6 +47,7 @@ SAME_START = Exercise(
     title="The same start for all",
     needs=("same_start",),
     tries=_try_start,
+    parts=shared.NAMES,
     right=lambda here: shared.weights_of(_model(here, 0)),
     hints=(
         "Which collective gives to all ranks what one of them has?",

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BUCKETS",
+    "GRADIENTS",
+    "NAMES",
     "PARAMETERS",
     "loss_of",
     "mean_gradients",
@@ -25,7 +27,12 @@ __all__ = [
 ]
 
 
-PARAMETERS = 6
+NAMES = tuple(f"{layer}.{kind}" for layer in (0, 2, 4) for kind in ("weight", "bias"))
+"""Of the model's parameters, in their order."""
+
+GRADIENTS = tuple(f"the gradient of {name}" for name in NAMES)
+
+PARAMETERS = len(NAMES)
 BUCKETS = 3
 
 
@@ -99,6 +106,7 @@ def trying(wrapper: str) -> Callable[[Here], list[Any]]:
         # Copies: what the first step left in a list may be changed by the second.
         gradients = [each if each is None else each.clone() for each in _of(model)]
         here.note(steps=1 + _is_right_again(here, ddp, gradients))
+        here.note(scaled=_are_scaled(here, gradients))
         return gradients
 
     return tries
@@ -114,6 +122,17 @@ def _is_right_again(here: Here, ddp: Any, gradients: list[Any]) -> bool:
         for first, second in zip(gradients, _of(ddp), strict=True)
         if first is not None
     )
+
+
+def _are_scaled(here: Here, gradients: list[Any]) -> bool:
+    """Whether each gradient is the right one times a number, so that no part of it is missing."""
+    for got, right in zip(gradients, mean_gradients(here), strict=True):
+        if got is None:
+            return False
+        factor = (got * right).sum() / right.square().sum()
+        if not here.torch.allclose(got, factor * right, rtol=1e-3, atol=1e-5):
+            return False
+    return True
 
 
 def _of(model: Any) -> list[Any]:

@@ -62,6 +62,7 @@ DISPATCH = Exercise(
     title="Tokens go out",
     needs=("dispatch",),
     tries=_try_dispatch,
+    parts=("arrived", "order", "sent", "came"),
     right=_dispatched,
     targets=(Target("calls", "calls", "calls", most=2),),
     hints=(

@@ -45,6 +45,7 @@ MEAN = Exercise(
     title="Average over the copies",
     needs=("average_gradients",),
     tries=_try_mean,
+    parts=("the gradient of parameters[0]", "the gradient of parameters[1]"),
     right=_mean(shared.COLUMNS, 2),
     targets=(Target("calls", "calls", "calls", most=2),),
     hints=(
