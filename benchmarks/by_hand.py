@@ -1,8 +1,8 @@
 """Compare ``%dist_bench`` with the same loop by hand: ``python benchmarks/by_hand.py [-n RANKS]``.
 
-One cell measures a size by hand, as a user does: a barrier, a loop, the time on the slowest
-rank, the median. It and ``Session.bench`` take turns, for the machine is never quiet; what counts
-is the ratio, turn by turn.
+One cell measures a size by hand, as a user does: a barrier, a loop of some 20 ms, the time on the
+slowest rank, the median. It and ``Session.bench`` take turns, and each is the first in every other
+turn, for the machine is never quiet; what counts is the ratio, turn by turn.
 """
 
 from __future__ import annotations
@@ -13,47 +13,63 @@ from statistics import median
 import rankbook
 
 _LOOP = """
-import time
+import math, time
 x = torch.zeros({nbytes} // 4, device=device)
-for _ in range(3):
-    dist.all_reduce(x)
-times = []
-for _ in range({rounds}):
+
+
+def seconds(count):
     dist.barrier()
     begin = time.perf_counter()
-    for _ in range({count}):
+    for _ in range(count):
         dist.all_reduce(x)
-    times.append((time.perf_counter() - begin) / {count})
-slowest = torch.tensor(times, dtype=torch.float64, device=device)
+    return (time.perf_counter() - begin) / count
+
+
+for _ in range(5):
+    first = torch.tensor(seconds(1), dtype=torch.float64)
+dist.all_reduce(first, dist.ReduceOp.MAX)
+count = max(1, min(200, math.ceil(0.02 / first.item())))
+slowest = torch.tensor([seconds(count) for _ in range({rounds})], dtype=torch.float64)
 dist.all_reduce(slowest, dist.ReduceOp.MAX)
-sorted(slowest.tolist())[len(times) // 2]
+del x
+sorted(slowest.tolist())[{rounds} // 2]
 """
 
-_SIZES = {4 << 10: 50, 1 << 20: 10, 16 << 20: 2}
-"""By bytes, operations of one repetition by hand."""
+_SIZES = (4 << 10, 1 << 20, 16 << 20)
+"""Bytes."""
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-n", "--ranks", type=int, default=4)
-    parser.add_argument("--turns", type=int, default=5, help="of each kind, for each size")
+    parser.add_argument("--turns", type=int, default=6, help="of each kind, for each size")
     parser.add_argument("--rounds", type=int, default=20, help="repetitions within a turn")
     options = parser.parse_args()
     session = rankbook.start("gloo", options.ranks)
+
+    def by_hand(nbytes: int) -> float:
+        result = session.run(_LOOP.format(nbytes=nbytes, rounds=options.rounds))
+        result.raise_for_error()
+        return float(result[0].result_repr or "nan")
+
+    def ours(nbytes: int) -> float:
+        [row] = session.bench("all_reduce", str(nbytes), rounds=options.rounds).rows
+        return row.seconds
+
     try:
-        for nbytes, count in _SIZES.items():
-            pairs = []
-            for _ in range(options.turns):
-                loop = _LOOP.format(nbytes=nbytes, count=count, rounds=options.rounds)
-                by_hand = float(session.run(loop)[0].result_repr or "nan")
-                [row] = session.bench("all_reduce", str(nbytes), rounds=options.rounds).rows
-                pairs.append((by_hand, row.seconds))
-            hand, ours = (median(times) for times in zip(*pairs, strict=True))
-            ratio = median(ours / by_hand for by_hand, ours in pairs)
+        for nbytes in _SIZES:
+            times: dict[str, list[float]] = {"by hand": [], "ours": []}
+            for turn in range(options.turns):
+                ways = [("by hand", by_hand), ("ours", ours)]
+                for name, way in reversed(ways) if turn % 2 else ways:
+                    times[name].append(way(nbytes))
+            hand, took = times["by hand"], times["ours"]
+            ratio = median(a / b for a, b in zip(took, hand, strict=True))
             print(
                 f"all_reduce of {nbytes >> 10:6} KiB on {options.ranks} ranks: by hand "
-                f"{1e6 * hand:8.0f} us, %dist_bench {1e6 * ours:8.0f} us, ratio {ratio:.2f}"
+                f"{1e6 * median(hand):8.0f} us, %dist_bench "
+                f"{1e6 * median(took):8.0f} us, ratio {ratio:.2f}"
             )
     finally:
         session.shutdown()
