@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import selectors
+import traceback
 import warnings
 from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from ipykernel.iostream import OutStream
@@ -13,7 +18,7 @@ from traitlets import default
 
 from rankbook.engine import agent
 
-__all__ = ["RankEngine", "ignore_warnings"]
+__all__ = ["RankEngine", "going_on", "ignore_warnings"]
 
 _LIBRARIES = ("ipykernel", "ipyparallel", "jupyter_client", "tornado", "traitlets", "zmq")
 """What an engine consists of."""
@@ -26,6 +31,44 @@ def ignore_warnings() -> None:
     engine, or its answers.
     """
     warnings.filterwarnings("ignore", module=rf"({'|'.join(_LIBRARIES)})(\.|\Z)")
+
+
+_LOOP = (__file__, selectors.__file__, str(Path(asyncio.__file__).parent))
+"""Where the frames of a loop come from."""
+
+
+def going_on(run: Callable[[], None], keep: Callable[[str], None]) -> Callable[[], None]:
+    """Have a loop of events go on after what a handler of a signal has raised.
+
+    Args:
+        run: Runs the loop.
+        keep: Called with the traceback that the handler ends with.
+
+    Returns:
+        What runs it until it is stopped, or until it fails itself.
+    """
+
+    def run_on() -> None:
+        while True:
+            try:
+                return run()
+            except (Exception, KeyboardInterrupt) as error:
+                trace = _of_handler(error.__traceback__)
+                if trace is None and not isinstance(error, KeyboardInterrupt):
+                    raise
+                said = "".join(traceback.format_exception(type(error), error, trace))
+            keep(f"Ignored, as no cell ran when a signal came:\n{said}")
+
+    return run_on
+
+
+def _of_handler(trace: TracebackType | None) -> TracebackType | None:
+    """The traceback from the first frame on that is not a loop's; None if there is none."""
+    while trace is not None:
+        if not trace.tb_frame.f_code.co_filename.startswith(_LOOP):
+            return trace
+        trace = trace.tb_next
+    return None
 
 
 class _Stream(OutStream):
@@ -61,6 +104,20 @@ class RankEngine(IPEngine):
         self._agent = agent.install(self.kernel)
         super().start_heartbeat(*args, **kwargs)
         self.on_ready(self.id, self.ident)
+
+    def start(self) -> None:
+        """Answer until the end, which no handler of a signal brings about by an exception.
+
+        A cell may leave one, and a timer: an alarm that was to end a collective, if the cell was
+        freed from that before, rings while no cell runs, where no code would handle what it raises.
+        """
+        loop = self.loop.asyncio_loop
+        loop.run_forever = going_on(loop.run_forever, self._keep)
+        super().start()
+
+    def _keep(self, text: str) -> None:
+        if self._agent is not None:  # otherwise there was no cell yet
+            self._agent.engine.runner.capture.between.keep("stderr", text)
 
     def _signal_stop(self, sig: int, frame: Any) -> None:
         """End as soon as the cell has ended; the end of other ranks may end it, too.
