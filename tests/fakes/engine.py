@@ -235,7 +235,7 @@ class FakeEngine:
             )
         )
 
-    def free(self, *, interrupt, cut):
+    def free(self, *, interrupt, cut, insists=False):
         if interrupt or cut:  # otherwise it is only told that something will come
             self.freed.append(", ".join(["interrupt"] * interrupt + ["cut"] * cut))
         doing = self.stuck is not None

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rankbook.distributed import torch_build  # noqa: F401 - first: it refuses an unusable torch
-from rankbook.engine.cells.runner import interruptible
+from rankbook.engine.cells.interrupting import interruptible
 from rankbook.engine.context import Engine
 from rankbook.engine.control import Control
 from rankbook.engine.host import freed

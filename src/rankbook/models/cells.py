@@ -78,6 +78,8 @@ class Free(Request):
     """Send SIGINT: a ``KeyboardInterrupt`` in the Python that runs."""
     cut: bool = False
     """End the process group's connections: an error in the collective that waits."""
+    insists: bool = False
+    """Raise the ``KeyboardInterrupt`` even if the code has a handler of SIGINT that does not."""
     op = "free"
 
 

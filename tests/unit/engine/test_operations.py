@@ -408,6 +408,6 @@ def test_nccl_is_aborted_after_a_signal_which_is_sent_once(monkeypatch, how, don
     """After an abort, ``.item()`` returns as if all were well: only a signal ends the cell."""
     engine = Engine()
     engine.job = sent(1)
-    monkeypatch.setattr(freeing.os, "kill", lambda pid, signum: engine.begun.append("signal"))
+    monkeypatch.setattr(freeing, "interrupt", lambda: engine.begun.append("signal"))
     assert freed(engine, cut=True, **how) is True
     assert engine.begun == done

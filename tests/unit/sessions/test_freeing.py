@@ -41,10 +41,18 @@ def run(pool):
     return run_cell
 
 
+class Rounds(list):
+    """Pairs of the time and what is asked by engine; ``requests`` has those by engine."""
+
+    def __init__(self):
+        super().__init__()
+        self.requests = {}
+
+
 @pytest.fixture
 def rounds(pool, clock, monkeypatch):
     """The requests that free engines: pairs of the time and the arguments by engine."""
-    asked = []
+    asked = Rounds()
     request = pool.channel.request
 
     def recorded(requests, buffers=()):
@@ -54,6 +62,8 @@ def rounds(pool, clock, monkeypatch):
             pool.announced = sorted(said)
         elif said:
             asked.append((clock.now, said))
+            for engine, its in frees.items():
+                asked.requests.setdefault(engine, []).append(its)
         return request(requests, buffers)
 
     monkeypatch.setattr(pool.channel, "request", recorded)
@@ -153,6 +163,18 @@ def test_a_rank_that_waits_after_its_data_has_arrived_is_cut(pool, run, rounds, 
     freed = free([0])
     assert (freed.cut, freed.busy) == (True, frozenset())
     assert [args for _, args in rounds] == [{0: "interrupt"}, {0: "interrupt, cut"}]
+
+
+def test_a_wait_that_a_signal_has_not_ended_is_ended_whatever_handles_the_signal(
+    pool, run, rounds, free
+):
+    """Code that handles it itself may stop by itself, but not while it waits for others."""
+    run(IN_TORCH, 0)
+    run(IN_PYTHON, 1)
+    pool[0].ignores, pool[1].ignores = 2, 2
+    assert free([0, 1]).busy == frozenset()
+    assert [its.insists for its in rounds.requests[0]] == [False, True, True]
+    assert not any(its.insists for its in rounds.requests[1])
 
 
 def test_a_collective_whose_data_never_stops_arriving_is_not_cut(pool, run, rounds, free):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 import threading
 import time
 
+from rankbook.engine.cells.interrupting import interrupt
 from rankbook.engine.jobs import Job
 from rankbook.engine.operations import CONTROL, operation
 from rankbook.models.requests import LASTING, ForgetError, Free
@@ -36,7 +35,7 @@ def free(job: Job, request: Free) -> bool:
     failures.cut |= works and (request.cut or not request.interrupt)
     if request.cut and works and engine.streams.are_used and not engine.group.aborts.are_under_way:
         # Before the abort: after it, .item() returns normally, and the cell would go on.
-        os.kill(os.getpid(), signal.SIGINT)
+        interrupt()
         time.sleep(_BEFORE_ABORT)
     if request.cut:
         engine.group.cut()
@@ -47,7 +46,7 @@ def free(job: Job, request: Free) -> bool:
     # The session interrupts again a moment later what goes on.
     if request.interrupt and works and not _imports_torch():
         engine.runner.prompt.end()  # a signal does not reach a thread at the prompt
-        os.kill(os.getpid(), signal.SIGINT)
+        interrupt(insists=request.insists)
     return works
 
 

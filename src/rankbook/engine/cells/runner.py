@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rankbook.distributed import by_hand
@@ -17,6 +17,7 @@ from rankbook.engine.cells.capture import Capture
 from rankbook.engine.cells.contexts import Variables
 from rankbook.engine.cells.failures import Failures
 from rankbook.engine.cells.inputs import Inputs
+from rankbook.engine.cells.interrupting import interruptible
 from rankbook.engine.cells.lastwords import LastWords
 from rankbook.engine.cells.naming import Naming
 from rankbook.engine.cells.tail import LOG_VARIABLE, Tail
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from rankbook.engine.cells.outbox import Outbox
     from rankbook.engine.group.group import Group
 
-__all__ = ["Runner", "interruptible"]
+__all__ = ["Runner"]
 
 _REMEMBERED = 10_000
 """Cells of which it is remembered what they have defined."""
@@ -250,37 +251,3 @@ def _finished(cell: Coroutine[Any, Any, Any]) -> Any:
         return ended.value
     cell.close()
     raise RuntimeError("The cell awaits something, which IPython did not see in its code.")
-
-
-@contextlib.contextmanager
-def interruptible(
-    task: asyncio.Future[Any] | None = None, on_cancel: Callable[[], None] = lambda: None
-) -> Iterator[None]:
-    """Make SIGINT end what runs: ``KeyboardInterrupt`` in code, a cancellation in an ``await``.
-
-    Outside of this, an engine ignores SIGINT. A ``KeyboardInterrupt`` must not be raised while a
-    cell awaits: it would leave the event loop and end the engine.
-
-    Args:
-        task: The task that runs the cell, None for code that does not await.
-        on_cancel: Called when the task is cancelled.
-    """
-
-    def on_signal(signum: int, frame: Any) -> None:
-        __tracebackhide__ = True
-        if asyncio.current_task() is task:
-            signal.default_int_handler(signum, frame)
-        on_cancel()
-        if task is not None:
-            task.cancel()
-
-    # The plain handler leaves no frame of ours in the traceback.
-    before = signal.signal(signal.SIGINT, on_signal if task else signal.default_int_handler)
-    try:
-        yield
-    finally:
-        try:
-            signal.signal(signal.SIGINT, before)
-        except KeyboardInterrupt:  # it arrived at the last moment
-            signal.signal(signal.SIGINT, before)
-            raise

@@ -86,6 +86,8 @@ def free(party: Party, ranks: Collection[int], timeout: float | None = None) -> 
             for rank in busy - idle
             if (at_once if rank in in_c else now - signalled.get(rank, -again) >= again)
         }
+        # A handler of the code's own, which asks it to stop soon, was called before.
+        insisting = waiting & signalled.keys()
         signalled |= dict.fromkeys(due | waiting, now)
         if waiting and not cut and not on_its_way:
             cut, cut_at = True, now
@@ -97,7 +99,9 @@ def free(party: Party, ranks: Collection[int], timeout: float | None = None) -> 
                 _ask(party, dict.fromkeys(polling, Free(interrupt=True)))
                 looking.wait_until_idle(party.only(polling), timing.free_round)
                 due -= polling
-        asked: dict[int, Request] = {rank: Free(rank in due, cut) for rank in busy}
+        asked: dict[int, Request] = {
+            rank: Free(rank in due, cut, rank in insisting) for rank in busy
+        }
         asked |= dict.fromkeys(others - busy if cut else (), Free(cut=True))
         if cut or due:
             _ask(party, asked)
