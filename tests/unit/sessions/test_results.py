@@ -77,6 +77,11 @@ def test_the_repr_of_a_result_says_which_ranks_failed(cell, shown):
     assert repr(cell) == shown
 
 
+def test_a_result_that_was_ended_at_a_prompt_shows_why():
+    cell = replace(result(), ended="nobody can be asked here")
+    assert repr(cell) == "<CellResult: nobody can be asked here>"
+
+
 def test_a_result_without_failures_has_no_failure_groups():
     assert groups(result()) == []
 

@@ -110,7 +110,7 @@ class CellResult(Mapping[int, RankResult]):
             f"{failure.ename} on {in_words(ranks, self.mesh)}"
             for ranks, failure in self._failures()
         )
-        return f"<CellResult: {failed}>"
+        return f"<CellResult: {failed or self.ended}>"
 
     @property
     def ok(self) -> bool:
