@@ -47,7 +47,9 @@ def judge(module: str, name: str, names: dict[str, Any]) -> str:
     report = {"finding": finding, "notes": here.notes}
     if finding != "right":
         words, report["want"] = in_words(got, want, item.tolerance)
-        report["got"] = f"{words}{as_part(item, got, want)}"
+        part = as_part(item, got, want)
+        comma = "," if part and words.endswith("which is no tensor") else ""
+        report["got"] = f"{words}{comma}{part}"
     return json.dumps(report)
 
 

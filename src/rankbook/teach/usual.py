@@ -82,7 +82,7 @@ _OF_TORCH = {
 """By words of torch's message, what to say about it."""
 
 _TO_ONE = re.compile(r"\bdist\.(?:reduce|gather)\(")
-_COPIES = re.compile(r"\[[^\[\]]+\]\s*\*\s*(?:world_size|\d)")
+_COPIES = re.compile(r"\[(?!\s*None\s*\])[^\[\]]+\]\s*\*\s*(?:world_size|\d)")
 _ASYNC = re.compile(r"async_op\s*=\s*True|\b(?:isend|irecv)\(")
 _COLLECTIVE = r"dist\.(?:all_reduce|broadcast|reduce|all_gather\w*|reduce_scatter\w*|all_to_all\w*)"
 _RECV_USED = re.compile(r"[\w\])]\s*\+?=\s*(?:\w+\.)*recv\(")

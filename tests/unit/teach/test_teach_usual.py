@@ -83,6 +83,7 @@ def test_a_usual_mistake_gets_its_hint(body, tried, begins):
     ("body", "tried"),
     [
         ("    return x + 1\n", OTHER),
+        ("    parts = [None] * world_size\n    dist.all_gather_object(parts, x)\n", OTHER),
         ("    return lookup(x)\n", NONE),
         ("    dist.recv(x, src=0)\n    return x\n", OTHER),
         ("    h = dist.isend(x, 1)\n    h.wait()\n    return x\n", OTHER),
