@@ -5,6 +5,9 @@ from __future__ import annotations
 import threading
 import time
 
+import psutil
+from processes import wait_until
+
 from rankbook import calls
 from rankbook.models.calls import Call, Wait
 
@@ -32,8 +35,18 @@ class Account(calls.Ledger):
 
 def aside(call):
     """Make a call in another thread while this one, the main thread, stands still."""
-    seen = []
-    thread = threading.Thread(target=lambda: seen.append(call()))
+    seen, scheduled = [], []
+
+    def stands():
+        # On Linux this counts the main thread only. It may still be on its way to the join.
+        scheduled.append(psutil.Process().num_ctx_switches())
+        return scheduled[-1:] == scheduled[-2:-1]
+
+    def watch():
+        wait_until(stands)
+        seen.append(call())
+
+    thread = threading.Thread(target=watch)
     thread.start()
     thread.join()
     return seen[0]
