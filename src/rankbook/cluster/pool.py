@@ -45,7 +45,7 @@ class Pool:
         """Called with engine and status, in another thread, when an engine ends; the status is an
         exit code, or minus a signal, or None if unknown."""
         self._closed = False
-        self._ended: dict[int, int | None] = {}
+        self.ended: dict[int, int | None] = {}  # engines, with such a status
         self._follow()
 
     # -- making one --------------------------------------------------------------------------
@@ -115,7 +115,7 @@ class Pool:
     def engines(self) -> list[int]:
         """Ids of the engines that can be reached, ascending."""
         # The controller may announce an engine after its end: it does so at the second heartbeat.
-        return sorted(engine for engine in self.wire.engines if engine not in self._ended)
+        return sorted(engine for engine in self.wire.engines if engine not in self.ended)
 
     @property
     def is_owned(self) -> bool:
@@ -242,7 +242,7 @@ class Pool:
 
     def _wait_for_engines(self, n: int, timeout: float, failure: str, new: Collection[int]) -> None:
         def came() -> bool:
-            self._refuse_ended(new or self._ended)
+            self._refuse_ended(new or self.ended)
             # By ids, not by number: an engine that has just ended may still be counted.
             return set(new) <= set(self.engines) if new else len(self.engines) >= n
 
@@ -259,10 +259,10 @@ class Pool:
             time.sleep(0.005)
 
     def _refuse_ended(self, awaited: Collection[int]) -> None:
-        for engine in set(awaited) & set(self._ended):
+        for engine in set(awaited) & set(self.ended):
             self.launcher.check()  # it may know the first cause
             why = self.why_lost(engine) or "".join(self.last_words(engine)[-1:])
-            how = f"{how_ended(self._ended[engine])} while it started"
+            how = f"{how_ended(self.ended[engine])} while it started"
             raise ClusterError(f"Engine {engine} {how}{f': {why}' if why else ''}.")
 
     def _refuse_closed(self) -> None:
@@ -283,7 +283,7 @@ class Pool:
         if isinstance(event, Ready):
             self.channel.know({event.engine: event.uuid})
             return
-        self._ended[event.engine] = event.status
+        self.ended[event.engine] = event.status
         # In this order: a caller that waits for the engine must learn how it ended.
         self.on_end(event.engine, event.status)
         self.channel.engine_gone(event.engine)

@@ -90,7 +90,11 @@ class Engines:
         """Say how an engine ended: by itself, or with its host or job."""
         if why := self._pool.why_lost(engine):
             return f"was lost ({why})"
-        return how_ended(self.ended.get(engine))
+        ended = self._pool.ended
+        if engine not in ended and len(statuses := {*ended.values()}) == 1:
+            # It had ended before this session came, which knows of each end, but not of whose.
+            return how_ended(*statuses)
+        return how_ended(ended.get(engine))
 
     @property
     def instead(self) -> str:
