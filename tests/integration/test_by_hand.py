@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import socket
 import sys
+from textwrap import indent
 
 import psutil
 import pytest
 from ports import reserved
-from processes import family, listening, wait_until
+from processes import family, listening, wait_until, waits_for
+from watching import left_alone
 
 from rankbook.display.facts import headline
+
+pytestmark = pytest.mark.usefixtures("eager")
 
 LEAVE = "dist.destroy_process_group()\n"
 REDUCE = "\ny = torch.ones(2)\ndist.all_reduce(y)\ny.tolist()"
@@ -77,6 +81,11 @@ def a_group_afterwards(world):
     assert values(world, REDUCE) == {"[2.0, 2.0]"}
 
 
+def is_late(sign, rank):
+    """Code in which a rank waits for a file."""
+    return f"if rank == {rank}:\n{indent(waits_for(sign), '    ')}"
+
+
 def values(session, code):
     result = session.run(code, timeout=60)
     result.raise_for_error()
@@ -95,9 +104,10 @@ def test_a_group_is_made_by_hand_three_times_in_a_row(world, method, tmp_path):
 @pytest.mark.sample(every=4)
 def test_a_group_made_by_hand_waits_for_a_late_rank(world, name, late, tmp_path):
     method = METHODS[name].replace("{folder}", str(tmp_path))
-    code = f"{LEAVE}if rank == {late}: time.sleep(1.5)\n{method}{REDUCE}"
-    for _ in range(2):
-        assert values(world, code) == {"[2.0, 2.0]"}
+    for number in range(2):
+        sign = tmp_path / f"sign {number}"
+        result, _ = left_alone(world, sign, LEAVE + is_late(sign, late) + method + REDUCE, enough=2)
+        assert {its.result_repr for its in result.values()} == {"[2.0, 2.0]"}
 
 
 def test_a_group_is_made_by_hand_many_times_in_one_cell(world):
@@ -279,7 +289,7 @@ def test_ranks_that_wait_for_who_never_comes_are_told_so_and_freed(world, method
     with socket.create_server(("127.0.0.1", 0), backlog=64) as stranger:
         port = str(stranger.getsockname()[1])
         method = method.replace("{folder}", str(tmp_path)).replace("{port}", port)
-        result = world.run(LEAVE + method, timeout=10)
+        result = world.run(LEAVE + method, timeout=3)
     assert {its.error.ename for its in result.values()} == {"KeyboardInterrupt"}
     waited_for = "for rank 2, which is no rank of this session"
     kind = "mismatch" if waited_for in result.diagnosis.summary else "missing_rank"
@@ -360,20 +370,17 @@ def test_two_names_of_this_host_are_one_place_to_meet_at(world):
     assert values(world, LEAVE + code + REDUCE) == {"[2.0, 2.0]"}
 
 
-def test_a_late_rank_of_a_group_made_by_hand_is_no_hang(world):
-    code = f"{LEAVE}if rank: time.sleep(2)\ndist.init_process_group('gloo'){REDUCE}"
-    result = world.run(code)
-    assert result.diagnosis is None
-    assert result.ok
+def test_a_late_rank_of_a_group_made_by_hand_is_no_hang(world, tmp_path):
+    sign = tmp_path / "sign"
+    left_alone(world, sign, LEAVE + is_late(sign, 1) + METHODS["env"] + REDUCE, enough=2)
 
 
 @pytest.mark.parametrize("late", [0, 1])
-def test_a_late_rank_in_a_group_made_by_hand_is_no_hang(world, late):
+def test_a_late_rank_in_a_group_made_by_hand_is_no_hang(world, late, tmp_path):
     """What it called last was number 1, too, but of the group that was destroyed."""
-    code = f"{LEAVE}dist.init_process_group('gloo')\nif rank == {late}: time.sleep(2){REDUCE}"
-    result = world.run(f"dist.barrier()\n{code}")
-    assert result.diagnosis is None
-    assert result.ok
+    sign = tmp_path / "sign"
+    code = f"dist.barrier()\n{LEAVE}dist.init_process_group('gloo')\n{is_late(sign, late)}"
+    left_alone(world, sign, code + REDUCE)
 
 
 def test_a_hang_in_a_group_made_by_hand_is_explained(world):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from processes import waits_for
+from watching import left_alone, looks
 from world import World, until
 
-pytestmark = pytest.mark.usefixtures("whole_afterwards")
+pytestmark = pytest.mark.usefixtures("eager", "whole_afterwards")
 
 SOON = 20.0
 
@@ -133,6 +135,12 @@ def world(tmp_path_factory):
     world.close()
 
 
+@pytest.fixture
+def sign(tmp_path):
+    """A file that ranks wait for."""
+    return tmp_path / "sign"
+
+
 def hung(world, code):
     """Run what never ends on rank 0, and nothing on rank 1; return the verdict."""
     running = world.in_background(lambda: world.session.run(only(0, code)))
@@ -175,74 +183,77 @@ def test_a_rank_that_asks_again_and_again_is_explained_and_freed(world, name):
     assert verdict.ranks == (1,)
 
 
-def is_healthy(world, code):
-    """Run a cell in which rank 1 comes two seconds late, and nothing else is wrong."""
+def is_healthy(world, sign, code):
+    """Run a cell in which a file is awaited before anybody goes on, and nothing else is wrong.
+
+    Returns:
+        What was seen meanwhile, by request and by the watch, which has looked at it several times.
+    """
     generation = world.session.generation
-    running = world.in_background(lambda: world.session.run(code))
     seen = []
-    while not running.join(0.3):
-        seen.append(world.session.diagnose())
-    running.value.raise_for_error()
-    assert running.value.diagnosis is None
-    assert running.value.note == ""
+    result, by_the_watch = left_alone(
+        world.session, sign, code, lambda: seen.append(world.session.diagnose())
+    )
+    assert result.note == ""
     assert world.session.generation == generation
-    return seen
+    return seen + by_the_watch
 
 
 @pytest.mark.parametrize("name", LATE)
 @pytest.mark.sample(every=2)
-def test_a_wait_for_a_late_collective_is_no_hang(world, name):
-    seen = is_healthy(world, f"if rank: time.sleep(2)\n{COLLECTIVES[name]}")
+def test_a_wait_for_a_late_collective_is_no_hang(world, sign, name):
+    seen = is_healthy(world, sign, only(1, waits_for(sign)) + COLLECTIVES[name])
     assert any((its.kind, its.ranks) == ("slow", (1,)) for its in seen)
     assert not any(its.proven for its in seen)
 
 
 @pytest.mark.parametrize("name", [name for name in ASKED if name != "a message"])
 @pytest.mark.sample(every=8)
-def test_a_rank_that_asks_for_what_comes_late_is_left_alone(world, name):
+def test_a_rank_that_asks_for_what_comes_late_is_left_alone(world, sign, name):
     """Not a message: gloo says that one has come only when it is waited for."""
-    code = f"if rank: time.sleep(2)\n{ASKED[name]}"
-    assert not any(its.proven for its in is_healthy(world, code))
+    code = only(1, waits_for(sign)) + ASKED[name]
+    assert not any(its.proven for its in is_healthy(world, sign, code))
 
 
 def test_a_rank_that_asks_until_a_deadline_is_left_alone(world):
     code = only(
         0,
-        "work, end = dist.irecv(x, 1), time.time() + 3\n"
+        "work, end = dist.irecv(x, 1), time.time() + 2\n"
         "while not work.is_completed() and time.time() < end: time.sleep(0.01)\nprint('ended')",
     )
-    running = world.in_background(lambda: world.session.run(code))
-    seen = []
-    while not running.join(0.3):
-        seen.append(world.session.diagnose())
-    assert running.value.diagnosis is None
-    assert "ended" in running.value[0].stdout
+    with looks() as seen:
+        result = world.session.run(code)
+    assert result.diagnosis is None
+    assert "ended" in result[0].stdout
+    assert seen
     assert not any(its.proven for its in seen)
     world.session.reset()
 
 
 @pytest.mark.parametrize(("code", "its"), ONE_TO_ANOTHER.values(), ids=ONE_TO_ANOTHER)
 @pytest.mark.sample(every=3)
-def test_a_wait_for_a_late_rank_is_no_hang(world, code, its):
-    seen = is_healthy(world, f"{only(0, code)}{only(1, f'time.sleep(2){chr(10)}{its}')}")
+def test_a_wait_for_a_late_rank_is_no_hang(world, sign, code, its):
+    seen = is_healthy(world, sign, only(0, code) + only(1, waits_for(sign) + its))
     assert not any(its.proven for its in seen)
 
 
 @pytest.mark.parametrize(
     "body",
     [
-        (
-            "future = torch.futures.Future()\n"
-            "threading.Timer(2, future.set_result, [1]).start()\nfuture.wait()"
-        ),
-        "class Works(dist.Work):\n    def wait(self): time.sleep(2)\nWorks().wait()",
-        "start_late = threading.Event()\nstart_late.wait(2)",
+        ("future = torch.futures.Future()\nbeside(lambda: future.set_result([1]))\nfuture.wait()"),
+        "class Works(dist.Work):\n    def wait(self): come()\nWorks().wait()",
+        "late = threading.Event()\nbeside(late.set)\nlate.wait(60)",
     ],
     ids=["future", "a class of one's own", "lock"],
 )
-def test_a_wait_for_something_else_than_a_rank_is_not_ended(world, body):
-    code = f"import threading\n{only(0, body)}dist.barrier()"
-    assert not any(its.proven for its in is_healthy(world, code))
+def test_a_wait_for_something_else_than_a_rank_is_not_ended(world, sign, body):
+    begin = (
+        f"import os, threading\ndef come():\n"
+        f"    while not os.path.exists({str(sign)!r}): time.sleep(0.01)\n"
+        "def beside(work): threading.Thread(target=lambda: (come(), work())).start()\n"
+    )
+    code = f"{begin}{only(0, body)}dist.barrier()"
+    assert not any(its.proven for its in is_healthy(world, sign, code))
 
 
 def test_a_handle_that_ends_with_a_timeout_of_its_own_is_no_hang(world):

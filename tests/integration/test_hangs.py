@@ -11,11 +11,12 @@ import psutil
 import pytest
 from ipyparallel import RemoteError
 from kinds import KINDS
+from watching import ENOUGH, left_alone, looks
 from world import World, until
 
 from rankbook.errors import HangError, SessionError, StuckError
 
-pytestmark = pytest.mark.usefixtures("whole_afterwards")
+pytestmark = pytest.mark.usefixtures("eager", "whole_afterwards")
 
 SOON = 20.0
 
@@ -67,16 +68,16 @@ def test_a_hang_is_explained_and_freed_without_a_command(world, name):
 @pytest.mark.parametrize("name", SLOW)
 def test_a_slow_rank_is_left_alone_until_an_interrupt(world, name):
     hang = KINDS[name](Random(name), 4)
-    running = world.in_background(lambda: world.session.run(hang.code))
-    seen = []
+    with looks() as seen:
+        running = world.in_background(lambda: world.session.run(hang.code))
 
-    def is_seen():
-        seen.append(world.session.diagnose())
-        return (seen[-1].kind, set(seen[-1].ranks)) == ("slow", hang.culprits)
+        def are_seen():
+            slow = [(its.kind, set(its.ranks)) == ("slow", hang.culprits) for its in seen]
+            return slow.count(True) >= ENOUGH or running.join(0)
 
-    assert until(is_seen, SOON) < SOON, seen[-1]
-    assert not seen[-1].proven
-    assert not running.join(1.5), "the watch has touched it"
+        assert until(are_seen, SOON) < SOON, seen
+    assert not any(its.proven for its in seen)
+    assert not running.join(0), "the watch has touched it"
     assert world.session.interrupt()
     assert running.join(SOON)
     assert {error.ename for r in running.value.values() if (error := r.error)} == {
@@ -192,15 +193,19 @@ def test_a_group_that_reached_its_timeout_is_re_created(world):
     world.session.initialize(timeout_minutes=1)
 
 
-def test_waiting_for_a_lock_or_a_process_is_no_hang(world):
+def test_waiting_for_a_lock_or_a_process_is_no_hang(world, tmp_path):
+    sign = tmp_path / "sign"
     code = (
-        "import os, subprocess, threading\n"
+        "import os, threading, time\n"
+        f"def come():\n    while not os.path.exists({str(sign)!r}): time.sleep(0.01)\n"
         "if rank == 0:\n"
-        "    os.wait() if os.fork() else (__import__('time').sleep(3), os._exit(0))\n"
+        "    os.wait() if os.fork() else (come(), os._exit(0))\n"
         "if rank == 1:\n"
-        "    threading.Event().wait(3)"
+        "    lock = threading.Event()\n"
+        "    threading.Thread(target=lambda: (come(), lock.set())).start()\n"
+        "    lock.wait(60)"
     )
-    assert world.session.run(code).diagnosis is None
+    left_alone(world.session, sign, code, enough=3)
 
 
 def test_on_hang_report_prints_the_verdict_and_waits(world):
@@ -215,12 +220,15 @@ def test_on_hang_report_prints_the_verdict_and_waits(world):
         def note(self, text):
             notes.append(text)
 
-    running = world.in_background(
-        lambda: world.session.run("if rank: dist.barrier()", on_hang="report", output=Output())
-    )
-    assert until(lambda: bool(notes), SOON) < SOON
-    assert "Rank 0 never called barrier" in notes[0]
-    assert not running.join(1.5)
+    with looks() as seen:
+        running = world.in_background(
+            lambda: world.session.run("if rank: dist.barrier()", on_hang="report", output=Output())
+        )
+        assert until(lambda: bool(notes), SOON) < SOON
+        assert "Rank 0 never called barrier" in notes[0]
+        enough = len(seen) + ENOUGH
+        assert until(lambda: len(seen) >= enough, SOON) < SOON
+    assert not running.join(0)
     world.session.interrupt()
     assert running.join(SOON)
     assert len(notes) == 1
