@@ -105,7 +105,9 @@ def test_the_users_line_and_the_function_that_it_calls_are_known(ranks):
 
 @pytest.mark.parametrize("name", ["handles", "objects", "functional", "subgroup", "ddp", "fsdp2"])
 def test_all_calls_of_a_program_come_from_lines_of_it(ranks, name):
-    for call in ranks[0]["programs"][name]["calls"]:
+    calls = ranks[0]["programs"][name]["calls"]
+    assert calls
+    for call in calls:
         assert call["said"].startswith("account_programs.py:")
         assert call["said"].endswith(f" in {name}")
 
@@ -187,7 +189,9 @@ def test_sends_and_receives_have_peer_and_tag(ranks):
 
 def test_a_call_that_was_waited_for_is_completed(ranks):
     for name in ("eager", "handles", "batch", "functional", "barriers", "thread", "fsdp2", "ddp"):
-        for call in ranks[0]["programs"][name]["calls"]:
+        calls = ranks[0]["programs"][name]["calls"]
+        assert calls, name
+        for call in calls:
             assert call["issued"] <= call["returned"] <= call["completed"], (name, call)
             assert not call["failed"]
 
