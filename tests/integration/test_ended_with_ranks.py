@@ -27,8 +27,10 @@ started.append(process.pid)
 own = {"PATH": os.environ["PATH"]}
 started.append(subprocess.Popen(["sleep", "1000"], env=own, start_new_session=True).pid)
 import psutil
-time.sleep(0.3)
-started = [child.pid for child in psutil.Process().children(recursive=True)]
+until = time.monotonic() + 20
+while len(started := [child.pid for child in psutil.Process().children(recursive=True)]) < 9:
+    assert time.monotonic() < until, started
+    time.sleep(0.01)
 there, told = os.pipe()
 if not os.fork():
     os.setsid()
