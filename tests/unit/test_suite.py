@@ -28,7 +28,7 @@ SLEEPS = {
     "chaos/world.py": {"until", "at_any_moment"},
     "integration/sample_tests.py": {"test_takes_too_long"},  # runs on ranks
 }
-"""By file, the functions that sleep. What ranks do stands in texts, and is not looked at."""
+"""By file, the functions that sleep. What ranks do stands in texts: see below."""
 
 
 def sleeps(tree: ast.AST, inside: str = "") -> Iterator[tuple[str, int]]:
@@ -47,6 +47,27 @@ def test_a_test_waits_for_a_condition_and_not_for_a_time(path):
     allowed = SLEEPS.get(path, set())
     found = [(name, line) for name, line in sleeps(parsed(TESTS / path)) if name not in allowed]
     assert found == [], "use processes.wait_until or, where time is what is tried, let_pass"
+
+
+MOST_LATE = 11
+"""Sleeps on ranks by which something comes late, in seconds. It falls, and does not rise."""
+
+SLEEP = re.compile(r"\bsleep\(([\d.]+)\)")
+
+
+def test_few_ranks_come_late_by_the_clock():
+    """Shorter ones are pauses between two looks, longer ones last until a rank is freed."""
+    late = [
+        f"{path}: sleep({seconds})"
+        for path in PATH
+        if path.startswith("integration/")
+        for node in ast.walk(parsed(TESTS / path))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        for seconds in SLEEP.findall(node.value)
+        if 0.1 < float(seconds) < 20
+    ]
+    instead = "have ranks wait for a file: processes.waits_for, watching.left_alone"
+    assert len(late) <= MOST_LATE, "\n".join([instead, *late])
 
 
 # -- private names ---------------------------------------------------------------------------
