@@ -83,7 +83,7 @@ def test_new_engines_that_could_not_start_end_and_change_nothing(formed, pool, m
 
 def test_an_engine_that_ends_while_it_starts_is_not_waited_for(pool, monkeypatch):
     def add(n):
-        pool._take(Ended(9, -9))
+        pool.ended[9] = -9
         return {9}
 
     monkeypatch.setattr(pool.launcher, "add", add)
