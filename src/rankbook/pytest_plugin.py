@@ -48,6 +48,8 @@ class _Ranks:
 
 
 _RANKS = pytest.StashKey[_Ranks]()
+_CLASSES = pytest.StashKey[dict[type, dict[str, Any]]]()
+"""By class with tests on ranks, its attributes as they are before any fixture is made."""
 _SHOWN = pytest.StashKey[tuple[BaseException, Any]]()
 
 
@@ -62,12 +64,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Refuse a debugger, which could not inspect a rank."""
-    given = [name for name, dest in _DEBUGGERS.items() if config.getoption(dest)]
-    if not given:
-        return
+    """Refuse a debugger, which could not inspect a rank; note what classes have."""
     marked = [item for item in items if item.get_closest_marker(_MARK)]
-    if marked:
+    classes = {item.cls for item in marked if isinstance(item, pytest.Function) and item.cls}
+    config.stash[_CLASSES] = {cls: dict(vars(cls)) for cls in classes}
+    given = [name for name, dest in _DEBUGGERS.items() if config.getoption(dest)]
+    if given and marked:
         run = "runs" if len(marked) == 1 else "run"
         raise pytest.UsageError(
             f"{given[0]} cannot stop on a rank, and {len(marked)} of these tests {run} on ranks: "
@@ -110,14 +112,15 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 def _run(item: pytest.Function) -> BaseException | None:
     """Run a body; return the exception for the test to raise."""
-    from rankbook.testing.bodies import body_of
+    from rankbook.testing.bodies import Before, body_of
     from rankbook.testing.outcomes import Outcome
 
     marked, stash = _marker_of(item), item.config.stash
     if _RANKS not in stash:
         stash[_RANKS] = _Ranks(item.config)
     ranks = stash[_RANKS]
-    body = pickle.dumps(body_of(item, ranks.run))
+    before = Before(stash[_CLASSES].get(item.cls), ranks.cluster.environ)
+    body = pickle.dumps(body_of(item, ranks.run, before))
     given = marked.size, marked.backend, marked.timeout
     result = ranks.cluster.run(item.name, body, *given)
     own = [r for r, done in result.items() if done.error is not None and not done.error.freed]

@@ -30,6 +30,12 @@ def passes_on(rank):
 
 
 @pytest.fixture
+def surroundings(monkeypatch):
+    monkeypatch.setenv("OF_A_FIXTURE", "1")
+    monkeypatch.delenv("OF_THE_SHELL")
+
+
+@pytest.fixture
 def computes(rank):
     return rank + 1
 
@@ -61,6 +67,45 @@ class TestInAClass:
     @pytest.mark.ranks(4)
     def test_its_instance_travels(self):
         assert self.made == "here"
+
+
+@pytest.mark.ranks(4)
+class TestWithAClassOfItsOwn:
+    @classmethod
+    def setup_class(cls):
+        cls.numbers = [1, 2]
+        cls.stays_there = (number for number in cls.numbers)  # it cannot be pickled
+
+    @pytest.fixture(scope="class", autouse=True)
+    def weights(self, request):
+        request.cls.weights = torch.ones(2)
+
+    def test_its_class_travels(self):
+        assert self.numbers == [1, 2]
+        assert type(self).weights.sum() == 2
+        self.numbers.append(3)
+
+    def test_each_test_gets_its_class_anew(self):
+        assert self.numbers == [1, 2]
+
+
+@pytest.mark.ranks(4)
+def test_finds_the_surroundings_of_a_fixture(surroundings):
+    assert os.environ["OF_A_FIXTURE"] == "1"
+    assert "OF_THE_SHELL" not in os.environ
+
+
+@pytest.mark.ranks(4)
+def test_finds_the_surroundings_as_before():
+    assert "OF_A_FIXTURE" not in os.environ
+    assert os.environ["OF_THE_SHELL"] == "1"
+    assert os.environ["RANK"] == str(dist.get_rank())
+
+
+@pytest.mark.ranks(4)
+def test_finds_the_surroundings_of_a_fixture_again(surroundings):
+    assert os.environ["OF_A_FIXTURE"] == "1"
+    assert "OF_THE_SHELL" not in os.environ
 
 
 @pytest.mark.ranks(4)

@@ -24,7 +24,7 @@ def run_pytest(folder, *args, code=1, timeout=100, sample=None, **variables):
             *("-p", "no:cacheprovider", "--durations=0", "-vv", *args),
         ],
         cwd=folder,
-        env={**os.environ, "COLUMNS": "1000", **variables},
+        env={**os.environ, "COLUMNS": "1000", "OF_THE_SHELL": "1", **variables},
         capture_output=True,
         text=True,
         timeout=timeout,
@@ -54,6 +54,10 @@ def part(said, name):
 
 PASSES = (
     *("test_passes", "test_values_travel[2]", "test_values_travel[3]"),
+    "TestWithAClassOfItsOwn::test_its_class_travels",
+    "TestWithAClassOfItsOwn::test_each_test_gets_its_class_anew",
+    *("test_finds_the_surroundings_of_a_fixture", "test_finds_the_surroundings_as_before"),
+    "test_finds_the_surroundings_of_a_fixture_again",
     *("TestInAClass::test_its_instance_travels", "test_sets_a_variable", "test_finds_no_variable"),
     *("test_group_is_whole_after_a_hang", "test_warns", "test_of_two_ranks"),
     *("test_destroys_the_group", "test_group_is_there_after_it_was_destroyed"),

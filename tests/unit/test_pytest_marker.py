@@ -53,6 +53,17 @@ MARKED = "@pytest.mark.ranks(2)\n"
             f"import unittest\nclass T(unittest.TestCase):\n  {MARKED}  def test_x(self): pass",
             "Only functions and methods of plain classes run on ranks.",
         ),
+        *(
+            (f"{MARKED}def test_x({name}): pass", "cannot be sent: it belongs to pytest's own")
+            for name in (
+                "capsys",
+                "caplog",
+                "recwarn",
+                "record_property",
+                "request",
+                "pytestconfig",
+            )
+        ),
     ],
 )
 def test_a_test_that_cannot_run_on_ranks_fails_in_a_line(tmp_path, text, why):

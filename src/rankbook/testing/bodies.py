@@ -1,4 +1,4 @@
-"""What travels to the ranks for a test: its name, its arguments, and how pytest was started.
+"""What travels to the ranks for a test: its name, its arguments, and what fixtures have set.
 
 Its code does not: each rank imports the test's module, as pytest does. What fixtures and
 ``parametrize`` gave is pickled.
@@ -6,12 +6,13 @@ Its code does not: each rank imports the test's module, as pytest does. What fix
 
 from __future__ import annotations
 
+import os
 import pickle
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
@@ -23,13 +24,22 @@ from rankbook.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Body", "Filter", "OnRank", "Run", "body_of", "here", "run_of"]
+__all__ = ["Before", "Body", "Filter", "OnRank", "Run", "body_of", "here", "run_of"]
 
 _NOT_ON_RANKS = ("terminal", "cov", "xdist")
 """Plugins that a rank does not load: they belong to the process that reports."""
 
 _OF_WARNINGS = "pythonwarnings"
 """pytest's name for what ``-W`` gives."""
+
+_OWN_ON_RANKS = (
+    *("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"),
+    "PYTEST_CURRENT_TEST",
+)
+"""Variables of the environment that ranks have for themselves, or do not need."""
+
+_SENT = ("tmp_path", "tmpdir", "tmp_path_factory", "monkeypatch", "doctest_namespace")
+"""Fixtures of pytest's own that a rank can have."""
 
 Filter: TypeAlias = tuple[str, str, type[Warning], str, int]
 """The arguments of ``warnings.filterwarnings``."""
@@ -59,6 +69,21 @@ class Body:
     filters: tuple[bytes, ...] = ()
     """Which warnings are errors, are told, or are not: each a pickled :data:`Filter`, the first
     that fits decides. Unpickled once the module is imported, which may define the category."""
+
+    attributes: bytes = b""
+    """Of its class, what fixtures have set there: by name, each pickled; pickled."""
+    environ: Mapping[str, str | None] = field(default_factory=dict)
+    """Variables of the environment that fixtures have set; None: deleted."""
+
+
+@dataclass(frozen=True)
+class Before:
+    """What was there before fixtures were made."""
+
+    attributes: Mapping[str, Any] | None
+    """Of the test's class; None: there is none, or it is not known."""
+    environ: Mapping[str, str] | None
+    """Variables of the environment with which the ranks began; None: they will get those of now."""
 
 
 here: dict[str, Any] = {}
@@ -116,25 +141,68 @@ def run_of(config: pytest.Config) -> Run:
     return Run((*args, *paths), dict(_picklable(options.items())))
 
 
-def body_of(item: pytest.Function, run: Run) -> Body:
+def body_of(item: pytest.Function, run: Run, before: Before) -> Body:
     """What travels of a test, its fixtures set up.
 
     Args:
         item: The test.
         run: How pytest was started.
+        before: What was there before its fixtures.
 
     Raises:
         InputError: What a fixture gave cannot be sent; the message names it.
     """
     # Private in pytest, and what every plugin that calls a test reads: the names of its
     # parameters, without those of fixtures that it uses by a marker only.
-    names = item._fixtureinfo.argnames  # noqa: SLF001
-    arguments = {name: _sent(item.funcargs[name], name) for name in names}
+    info = item._fixtureinfo  # noqa: SLF001
+    # Made by a function of pytest's, too, is what parametrize gives.
+    given = item.callspec.params if hasattr(item, "callspec") else {}
+    for name in info.argnames:
+        if name not in given:
+            _refuse_own(name, info.name2fixturedefs.get(name), item.funcargs[name])
+    arguments = {name: _sent(item.funcargs[name], name) for name in info.argnames}
     owner = () if item.cls is None else tuple(item.cls.__qualname__.split("."))
     instance = None if item.cls is None else values.dumps(item.instance, item.cls.__name__)
-    name = item.originalname
-    sent = pickle.dumps((instance, arguments))
-    return Body(run, str(item.path), (*owner, name), sent, tuple(_filters()))
+    return Body(
+        run,
+        str(item.path),
+        (*owner, item.originalname),
+        pickle.dumps((instance, arguments)),
+        tuple(_filters()),
+        pickle.dumps(_set_since(before.attributes, item.cls)),
+        _environ_since(before.environ),
+    )
+
+
+def _set_since(before: Mapping[str, Any] | None, cls: type) -> dict[str, bytes]:
+    """Attributes that ``setup_class``, or a fixture, has set on a class, as far as they pickle."""
+    found: dict[str, bytes] = {}
+    if before is None:
+        return found
+    for name, value in vars(cls).items():
+        if name not in before or before[name] is not value:
+            with suppress(InputError):
+                found[name] = values.dumps(value, name)
+    return found
+
+
+def _environ_since(before: Mapping[str, str] | None) -> dict[str, str | None]:
+    """Variables of the environment that have another value now, or none."""
+    if before is None:
+        return {}
+    names = (before.keys() | os.environ.keys()) - set(_OWN_ON_RANKS)
+    return {n: os.environ.get(n) for n in sorted(names) if os.environ.get(n) != before.get(n)}
+
+
+def _refuse_own(name: str, made_by: Sequence[Any] | None, value: Any) -> None:
+    """Raise if a fixture is pytest's own and belongs to the process that reports."""
+    module = made_by[-1].func.__module__ if made_by else type(value).__module__
+    if module.startswith("_pytest.") and name not in _SENT:
+        raise InputError(
+            f"{name!r} ({type(value).__name__}) cannot be sent: it belongs to pytest's own "
+            "process, and the test runs on ranks. What ranks print and warn of is shown with the "
+            "test."
+        )
 
 
 def _filters() -> Iterator[bytes]:
@@ -153,17 +221,9 @@ def _pattern(wanted: Any) -> str:
 def _sent(value: Any, name: str) -> bytes:
     """What is sent for the value of a fixture, pickled."""
     # Its changes are undone where it has made them.
-    sent = OnRank("monkeypatch") if isinstance(value, pytest.MonkeyPatch) else value
-    try:
-        return values.dumps(sent, name)
-    except InputError as error:
-        kind = type(value)
-        if not kind.__module__.startswith("_pytest."):
-            raise
-        raise InputError(
-            f"{name!r} ({kind.__name__}) cannot be sent: it belongs to pytest's own process, and "
-            "the test runs on ranks. What ranks print and warn of is shown with the test."
-        ) from error
+    return values.dumps(
+        OnRank("monkeypatch") if isinstance(value, pytest.MonkeyPatch) else value, name
+    )
 
 
 def _picklable(options: Iterable[tuple[str, Any]]) -> Iterable[tuple[str, Any]]:

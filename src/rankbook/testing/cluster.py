@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -29,11 +30,13 @@ class Cluster:
 
     Attributes:
         is_group_lost: Whether the last test has left the process group that it has found.
+        environ: The variables of the environment with which the ranks began; None: there are none.
     """
 
     def __init__(self) -> None:
         self._session: Session | None = None
         self.is_group_lost = False
+        self.environ: dict[str, str] | None = None
 
     def run(
         self, name: str, body: bytes, size: int, backend: str | None, timeout: float | None
@@ -88,6 +91,7 @@ class Cluster:
                 return self._renewed(self._session, size, backend)
             except RankbookError:  # what a test has left cannot be repaired
                 self.close()
+        self.environ = dict(os.environ)
         self._session = _started(size, backend)
         return self._session
 

@@ -11,7 +11,7 @@ import base64
 import os
 import pickle
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, reduce
@@ -121,7 +121,8 @@ def run(namespace: dict[str, Any]) -> Encoded | None:
         here.update(rank=info.rank, device=info.device, monkeypatch=patch)
         try:
             with _explained(config):
-                _call(body, config)
+                _set(body.environ, patch)
+                _call(body, config, patch)
         except BaseException as error:
             namespace[RAISED] = pickle.dumps(_raised(error, config, left()))
             raise
@@ -142,12 +143,23 @@ def _has_open_calls(since: int) -> bool:
     return any(call.completed is None and not call.stream_ordered for call in made)
 
 
-def _call(body: Body, config: pytest.Config) -> None:
+def _set(environ: Mapping[str, str | None], patch: pytest.MonkeyPatch) -> None:
+    """Set variables of the environment until the test has ended."""
+    for name, value in environ.items():
+        if value is None:
+            patch.delenv(name, raising=False)
+        else:
+            patch.setenv(name, value)
+
+
+def _call(body: Body, config: pytest.Config, patch: pytest.MonkeyPatch) -> None:
     __tracebackhide__ = True
     module = _imported(Path(body.file), config)
     pickled, arguments = pickle.loads(body.values)  # noqa: S301
     *owner, name = body.path
     parent: Any = reduce(getattr, owner, module) if pickled is None else values.loads(pickled)
+    for attribute, value in pickle.loads(body.attributes).items():  # noqa: S301
+        patch.setattr(type(parent), attribute, values.loads(value), raising=False)
     function = getattr(parent, name)
     found = {key: values.loads(value) for key, value in arguments.items()}
     _set_filters(body.filters)
