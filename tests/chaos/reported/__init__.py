@@ -13,6 +13,7 @@ from reported import (
     meeting,
     messages,
     orders,
+    raised_by_torch,
     uneven_work,
     unseen_exceptions,
 )
@@ -37,4 +38,5 @@ REPORTED = [
     *messages.HANGS,
     *meeting.HANGS,
     *further.HANGS,
+    *raised_by_torch.HANGS,
 ]
