@@ -107,7 +107,7 @@ class _Keeper(threading.Thread):
     def run(self) -> None:
         while True:
             until, groups = self.kept.get()
-            time.sleep(max(0.0, until - time.monotonic()))
+            time.sleep(min(_MOMENT, max(0.0, until - time.monotonic())))
             let_go(groups)  # destroyed from Python, torch releases the GIL
 
 

@@ -181,7 +181,7 @@ def _set_since(before: Mapping[str, Any] | None, cls: type) -> dict[str, bytes]:
         return found
     for name, value in vars(cls).items():
         if name not in before or before[name] is not value:
-            with suppress(InputError):
+            with suppress(InputError):  # ranks do without
                 found[name] = values.dumps(value, name)
     return found
 
