@@ -35,6 +35,15 @@ def of_a_global(_lock, _owner):
         pass
 
 
+def with_a_comment(lock, _owner):
+    with lock:  # nobody else may write
+        pass
+
+
+def by_acquire_in_an_expression(lock, _owner):
+    return lock.acquire() and lock.release()
+
+
 def within_a_time(lock, _owner):
     lock.acquire(timeout=SOON) and lock.release()
 
@@ -47,6 +56,8 @@ def within_a_time(lock, _owner):
         (by_acquire, True),
         (of_an_attribute, True),
         (of_a_global, True),
+        (with_a_comment, True),
+        (by_acquire_in_an_expression, sys.version_info >= (3, 11)),
         (within_a_time, False),
     ],
 )
