@@ -1,35 +1,58 @@
-"""Lesson 08: pipeline parallel; GPipe, 1F1B, and the bubble."""
+"""The exercise: the schedule of one rank under 1F1B."""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rankbook.teach.definitions import Exercise, Lesson, Mistake, Prediction, cell_of
-from rankbook.teach.forms import Number, Numbers, Ranks, Whole
+from rankbook.teach.definitions import Exercise, Mistake, cell_of
+from rankbook.teach.judging import agree
 
 if TYPE_CHECKING:
     from rankbook.teach.here import Here
 
-__all__ = ["LESSON"]
+__all__ = ["SCHEDULE", "STAGES"]
 
-_STAGES, _BATCHES = 4, 8
+STAGES, _BATCHES = 4, 8
+
+_OTHERS = 6, 9
+"""Other numbers of stages and micro-batches, for which an answer must be right, too."""
 
 _Steps = list[tuple[str, int]]
 
 
-def _one_f_one_b(rank: int, *, more: int = 0) -> _Steps:
+def _one_f_one_b(
+    rank: int, stages: int = STAGES, batches: int = _BATCHES, *, more: int = 0
+) -> _Steps:
     """The schedule of one rank.
 
     Args:
         rank: Which stage.
+        stages: How many there are.
+        batches: How many micro-batches, at least as many.
         more: Forward passes at the beginning, beyond those that are needed.
     """
-    ahead = _STAGES - rank - 1 + more
+    ahead = stages - rank - 1 + more
     steps: _Steps = [("F", k) for k in range(ahead)]
-    for k in range(_BATCHES - ahead):
+    for k in range(batches - ahead):
         steps += [("F", ahead + k), ("B", k)]
-    return steps + [("B", k) for k in range(_BATCHES - ahead, _BATCHES)]
+    return steps + [("B", k) for k in range(batches - ahead, batches)]
+
+
+def _try_schedule(here: Here) -> Any:
+    """The learner's schedule of this rank; if it is right, a word where others are not."""
+
+    def is_right(*case: int) -> bool:
+        return agree(here.one_f_one_b(*case), _one_f_one_b(*case), 0)
+
+    # The first one and the last one stay so: in some mistakes these are right.
+    there = here.rank and here.rank + _OTHERS[0] - STAGES
+    if is_right(here.rank, STAGES, _BATCHES) and not is_right(there, *_OTHERS):
+        return _ONLY_HERE
+    return here.one_f_one_b(here.rank, STAGES, _BATCHES)
+
+
+_ONLY_HERE = f"right for {STAGES} stages and {_BATCHES} micro-batches only"
 
 
 def _gpipe() -> _Steps:
@@ -41,7 +64,7 @@ def _alternating() -> _Steps:
 
 
 def _backward_first(rank: int) -> _Steps:
-    ahead = _STAGES - rank - 1
+    ahead = STAGES - rank - 1
     steps: _Steps = [("F", k) for k in range(ahead)]
     for k in range(_BATCHES - ahead):
         steps += [("B", k), ("F", ahead + k)]
@@ -50,7 +73,7 @@ def _backward_first(rank: int) -> _Steps:
 
 def _same_batch(rank: int) -> _Steps:
     """What comes of going forward and backward with one micro-batch in a turn."""
-    ahead = _STAGES - rank - 1
+    ahead = STAGES - rank - 1
     steps: _Steps = [("F", k) for k in range(ahead)]
     for k in range(ahead, _BATCHES):
         steps += [("F", k), ("B", k)]
@@ -59,7 +82,7 @@ def _same_batch(rank: int) -> _Steps:
 
 def _too_many(rank: int) -> _Steps:
     """What comes of as many turns as there are micro-batches, on a rank that is ahead."""
-    ahead = _STAGES - rank - 1
+    ahead = STAGES - rank - 1
     steps: _Steps = [("F", k) for k in range(ahead)]
     for k in range(_BATCHES):
         steps += [("F", ahead + k), ("B", k)]
@@ -81,11 +104,11 @@ _SAME = (
 )
 _REST = 'return steps + [("B", k) for k in range(batches - ahead, batches)]'
 
-_SCHEDULE = Exercise(
+SCHEDULE = Exercise(
     name="1f1b",
     title="One forward, one backward",
     needs=("one_f_one_b",),
-    tries=lambda here: here.one_f_one_b(here.rank, _STAGES, _BATCHES),
+    tries=_try_schedule,
     right=lambda here: _one_f_one_b(here.rank),
     hints=(
         "The last rank can go backward at once: F0 B0 F1 B1 … How many forward passes does rank 2 "
@@ -171,6 +194,14 @@ _SCHEDULE = Exercise(
             ),
         ),
         Mistake(
+            "only-here",
+            "It is right for these numbers only. Use stages and batches wherever you have written "
+            "a number.",
+            _schedule("ahead = 3 - rank", _LOOP[0], "for k in range(8 - ahead):", _LOOP[2], _REST),
+            says="is right for 4 stages and 8 micro-batches only",
+            gives=lambda here: _ONLY_HERE,  # noqa: ARG005 - the same on all ranks
+        ),
+        Mistake(
             "backward-first",
             "In each turn the forward pass comes first: the last rank cannot go backward with a "
             "micro-batch that it has not seen.",
@@ -188,100 +219,4 @@ _SCHEDULE = Exercise(
 
 
 def _is_late(here: Here, step: tuple[str, int]) -> bool:
-    return step[0] == "B" and step[1] >= _BATCHES - (_STAGES - here.rank - 1)
-
-
-def _most_kept(name: str) -> Any:
-    return lambda here: getattr(here, name).most
-
-
-_PREDICTIONS = (
-    Prediction(
-        "busy",
-        "One batch goes through four stages and back. What share of the time does a rank compute? "
-        "A number between 0 and 1.",
-        Number(),
-        cell='alone = run([("F", 0), ("B", 0)])',
-        truth=lambda here: 1 / here.world_size,
-        answer=0.25,
-        rank=0,
-        tolerance=0.05,
-        why="One rank at a time computes, and there are four.",
-        slips=(
-            (1, "While one rank computes, the next one has nothing to compute with yet."),
-            (0.5, "Forward and backward take turns, but also only on one rank at a time."),
-        ),
-    ),
-    Prediction(
-        "bubble",
-        "Eight micro-batches, four stages. What share of the time is a rank idle? A number "
-        "between 0 and 1.",
-        Number(),
-        cell="piped = run(gpipe(",
-        truth=lambda here: 3 / 11,  # noqa: ARG005 - the formula, which the text derives
-        answer=0.27,
-        rank=0,
-        tolerance=0.15,
-        why="(p - 1) / (m + p - 1) = 3 / 11: each rank waits three times for a micro-batch, and "
-        "works eight times.",
-        slips=(
-            (0.375, "3 of 8? The three come on top of the eight: 3 of 11."),
-            (0.75, "That is without micro-batches."),
-            (0, "At the beginning the last rank has nothing to do yet, and at the end the first."),
-        ),
-    ),
-    Prediction(
-        "kept",
-        "How many micro-batches' activations does rank 0 keep at most, under GPipe with eight?",
-        Whole(),
-        cell="piped.most",
-        truth=_most_kept("piped"),
-        answer=8,
-        rank=0,
-        why="All of them: the first backward pass comes after the last forward pass.",
-        slips=(
-            (4, "One for each stage would be enough, with another schedule."),
-            (1, "They are needed until their backward pass."),
-        ),
-    ),
-    Prediction(
-        "kept-less",
-        "And under 1F1B, on ranks 0 to 3? A list of four numbers.",
-        Numbers(4),
-        cell="woven = run(one_f_one_b(",
-        truth=_most_kept("woven"),
-        answer=[4, 3, 2, 1],
-        why="As many as a rank is ahead, and the one that it is at: it no longer depends on the "
-        "number of micro-batches.",
-        slips=(
-            ([3, 2, 1, 0], "Those are the ones that it is ahead; and one that it is at."),
-            ([8, 8, 8, 8], "That is GPipe."),
-            ([1, 2, 3, 4], "The other way round: the first rank has to be ahead furthest."),
-        ),
-    ),
-    Prediction(
-        "who-began",
-        "Rank 1 does seven micro-batches, the others eight. Which two ranks wait for each other? "
-        'For example "0,3".',
-        Ranks(),
-        cell="batches = 7 if rank == 1 else 8",
-        truth=lambda here: [1, 2],  # noqa: ARG005 - the verdict has just said it
-        answer="1-2",
-        rank=0,
-        why="Rank 1 waits for a gradient from rank 2, and rank 2 for an activation from rank 1.",
-        slips=(
-            ("0-1", "Rank 0 waits for rank 1, but rank 1 has all that it wants from rank 0."),
-            ("2-3", "Rank 3 waits for rank 2, and rank 2 for rank 1, not for rank 3."),
-            ("1", "It takes two to wait for each other."),
-        ),
-    ),
-)
-
-LESSON = Lesson(
-    name="08_pipeline",
-    title="Pipeline parallel",
-    minutes=30,
-    ranks=_STAGES,
-    predictions=_PREDICTIONS,
-    exercises=(_SCHEDULE,),
-)
+    return step[0] == "B" and step[1] >= _BATCHES - (STAGES - here.rank - 1)
