@@ -152,6 +152,14 @@ GROUPS = Exercise(
             gives=_grouped(shared.ROWS, shared.ROWS),
         ),
         Mistake(
+            "a-pair",
+            "new_subgroups and new_subgroups_by_enumeration return two things: the group of this "
+            "rank, and a list of all groups. The first one, [0], is the group to return.",
+            _groups_cell("return dist.new_subgroups_by_enumeration(lists)"),
+            says="returned a pair of a group and a list",
+            gives=lambda here: ["a tuple, no group"] * 2,  # noqa: ARG005 - the same on all ranks
+        ),
+        Mistake(
             "leaves-early",
             "A rank that returns from the loop as soon as it has its own group never makes the "
             "groups that come after it, and the others wait for it there. Finish the loop first.",
