@@ -600,6 +600,34 @@ def test_every_rank_starts_a_world_of_its_own_at_one_and_the_same_port(world, st
     assert values(world, programs + REDUCE) == {"[2.0, 2.0]"}
 
 
+@pytest.mark.parametrize(
+    "begin",
+    [
+        (
+            "import os\nkept = dict(os.environ)\n"
+            "os.environ.update(MASTER_ADDR='{far}', MASTER_PORT='29500')\n"
+            "try: dist.init_process_group('gloo')\nfinally: os.environ.update(kept)"
+        ),
+        pytest.param(
+            "dist.init_process_group('gloo', 'tcp://{far}:29500', rank=rank, world_size=2)",
+            marks=pytest.mark.slow,
+        ),
+    ],
+    ids=["env", "tcp"],
+)
+def test_ranks_that_wait_at_an_address_of_no_host_are_told_that_nobody_answers(world, begin):
+    found = []
+    code = LEAVE + begin.replace("{far}", "240.0.0.1")  # reserved: nothing is sent there
+    thread = world.in_background(lambda: found.append(world.run(code)))
+    wait_until(lambda: world.diagnose().stuck, timeout=40)
+    told = world.diagnose()
+    assert (told.kind, told.ranks, told.proven) == ("missing_rank", (0, 1), False)
+    assert "wait for each other at 240.0.0.1:29500" in told.summary
+    assert world.interrupt()
+    thread.join(20)
+    assert "and none was missing: nobody answered there" in found[0].diagnosis.summary
+
+
 WITH_CHILD = """
 import subprocess, sys
 where, size, other = {where}, world_size, 1 - {as_rank}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ __all__ = [
     "missing_from",
     "sentence",
     "together",
+    "unanswered",
+    "who_is_unanswered",
     "world",
 ]
 
@@ -35,10 +38,19 @@ _PLACE = (
 _PREFIX = "The PrefixStore around the store must have the same prefix on every rank."
 _SIZE = "world_size (or WORLD_SIZE) must be the same on every rank: the number of all processes."
 _NUMBER = "Each process needs a rank of its own (rank= or RANK), from 0 to world_size - 1."
+_UNREACHABLE = (
+    "MASTER_ADDR (or the host of init_method) must be a name or an address of rank 0's host that "
+    "every rank can reach, and no firewall may close the port."
+)
+_OTHER_FILE = "The file must be the same on all ranks: in a file system that their hosts share."
 SERVER = (
     "All ranks must open the store at the same host and port, one of them with is_master=True, and "
     "world_size must be the number of processes that open it."
 )
+
+
+_UNANSWERED = 5.0
+"""Seconds after which ranks that have all come to a meeting, and stand still, do not meet there."""
 
 
 @dataclass(frozen=True)
@@ -102,14 +114,34 @@ def together(one: Meets, other: Meets) -> bool:
 
 def missing_from(rank: int, calls: Mapping[int, Collective], others: Iterable[int]) -> set[int]:
     """Who of others has not come to where a rank waits; nobody if it waits for nobody any more."""
+    here, is_complete = _who_is_here(rank, calls)
+    # Where all have come, and they are not those that are needed, none is left to come.
+    return set() if is_complete else set(others) - here or set(others)
+
+
+def _who_is_here(rank: int, calls: Mapping[int, Collective]) -> tuple[set[int], bool]:
+    """Who has come to where a rank waits, itself included; and whether these are all."""
     claims = {each: claim for each in calls if (claim := meets_of(calls[each]))}
     own = claims[rank]
     here = {each for each, claim in claims.items() if each == rank or together(own, claim)}
     numbers = {claims[each].rank for each in here}
     count = len(numbers - {None}) + sum(claims[each].rank is None for each in here)
-    is_complete = 0 in numbers and count >= max(own.size, 1)
-    # Where all have come, and they are not those that are needed, none is left to come.
-    return set() if is_complete else set(others) - here or set(others)
+    return here, 0 in numbers and count >= max(own.size, 1)
+
+
+def unanswered(rank: int, looks: Mapping[int, Look], calls: Mapping[int, Collective]) -> set[int]:
+    """All who meet where a rank waits, if they have come and yet do not meet; else nobody.
+
+    Args:
+        rank: One that waits.
+        looks: Of all ranks.
+        calls: By rank that waits, what it waits in.
+    """
+    if calls[rank].makes or not meets_of(calls[rank]):
+        return set()
+    here, is_complete = _who_is_here(rank, calls)
+    stand = is_complete and all(looks[each].still >= _UNANSWERED for each in here)
+    return here if stand else set()
 
 
 def apart(looks: Mapping[int, Look], stuck: Collection[int]) -> Apart | None:
@@ -187,6 +219,19 @@ def sentence(words: Words, found: Apart) -> str:
         )
     do_not = "did not" if words.is_past else "do not"
     return f"{sentence_start(words.ranks(claims))} {do_not} meet in {found.call.op}: {listed}."
+
+
+def who_is_unanswered(words: Words, ranks: Collection[int], call: Collective) -> tuple[str, str]:
+    """Say where ranks wait that are all there and do not meet, and what it often is."""
+    claim = meets_of(call)
+    at = claim.at if claim else ""
+    waits = f"{sentence_start(words.do(ranks, 'wait'))} for each other at {at}{words.at(ranks)}"
+    none = f"none {'was' if words.is_past else 'is'} missing"
+    if at.startswith(os.sep):
+        do_not = "did not" if words.is_past else "do not"
+        return f"{waits}, and {none}: they {do_not} see each other there.", _OTHER_FILE
+    answers = "answered" if words.is_past else "answers"
+    return f"{waits}, and {none}: nobody {answers} there.", _UNREACHABLE
 
 
 def hint(found: Apart) -> str:

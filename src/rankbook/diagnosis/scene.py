@@ -45,7 +45,7 @@ class Scene:
     def is_proven(self, rank: int) -> bool:
         """Whether a stuck rank is certain to stay so."""
         look, wait = self.looks[rank], self.waits[rank]
-        if meets_of(wait.call) and not self._is_met_by_ranks_only(rank):
+        if wait.unanswered or (meets_of(wait.call) and not self._is_met_by_ranks_only(rank)):
             return False
         if look.may_end or (wait.strangers and wait.call.makes):
             return False  # it has met other processes, or may do so, at an address of its own

@@ -167,6 +167,17 @@ def _apart(scene: Scene) -> Finding | None:
     return Finding("missing_rank", found.culprits, message, meetings.hint(found))
 
 
+def _unanswered(scene: Scene) -> Finding | None:
+    """Ranks that have all come to where they meet, and do not meet there."""
+    waits = scene.waits
+    first = next((rank for rank in scene.stuck if waits[rank].unanswered), None)
+    if first is None:
+        return None
+    ranks = tuple(sorted(waits[first].unanswered))
+    message, hint = meetings.who_is_unanswered(scene.words, ranks, waits[first].call)
+    return Finding("missing_rank", ranks, message, hint)
+
+
 def _destroyed(scene: Scene) -> Finding | None:
     """Ranks that wait in a group which another one has destroyed, if not where scripts end."""
     waits = scene.waits
@@ -238,6 +249,7 @@ _WORST_FIRST: tuple[Callable[[Scene], Finding | None], ...] = (
     _dead,
     _raised_first,
     _apart,
+    _unanswered,
     _mismatch,
     _left_out,
     _raised,

@@ -18,7 +18,7 @@ from rankbook.diagnosis.calls import (
     slot,
 )
 from rankbook.diagnosis.makings import destroyed_at, has_come, misfit
-from rankbook.diagnosis.meetings import meets_of, missing_from, world
+from rankbook.diagnosis.meetings import meets_of, missing_from, unanswered, world
 from rankbook.models import Collective, Look
 from rankbook.models.calls import SCRIPTS
 
@@ -59,10 +59,12 @@ class Wait:
     """Members of the group that is being made which are no ranks of the session."""
     left_out: bool = False
     """Whether it has ended on some ranks, and to the others nothing is on its way any more."""
+    unanswered: frozenset[int] = frozenset()
+    """All that meet, if they have come and yet do not meet."""
 
     def can_go_on(self, moving: Collection[int]) -> bool:
         """Whether it completes once the ``moving`` ranks do their part."""
-        if self.clashes or self.left_out or self.strangers:
+        if self.clashes or self.left_out or self.strangers or self.unanswered:
             return False
         enough = any if self.any_of else all
         coming = set(moving) - self.destroyed_by
@@ -93,6 +95,7 @@ def survey(looks: Mapping[int, Look]) -> dict[int, Wait]:
             ),
             strangers=_strangers(call, looks),
             left_out=_is_left_out(rank, call, looks),
+            unanswered=frozenset(unanswered(rank, looks, calls)),
         )
         for rank, call in calls.items()
     }
