@@ -1,14 +1,15 @@
-"""Finding objects of this process by their class, while other threads go on."""
+"""Python's objects and their collector, beside a person's code that runs in another thread."""
 
 from __future__ import annotations
 
 import gc
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import chain, groupby, starmap
 from typing import Any
 
-__all__ = ["UNFINISHED", "instances"]
+__all__ = ["UNFINISHED", "instances", "uncollected"]
 
 _GENERATIONS: list[tuple[int, ...]] = [(2,), (1,), (0,)] if sys.version_info < (3, 12) else [()]
 """The collector's generations, as they are read: before Python 3.12 somebody needs the order."""
@@ -33,17 +34,28 @@ def instances(*classes: type) -> list[Any]:
         *classes: These classes and their subclasses, by ``type()``: reading ``__class__`` of some
             objects has side effects.
     """
-    was_on = gc.isenabled()
-    gc.disable()  # a collection would run Python code, and let other threads run
-    try:
+    with uncollected():  # a collection would run Python code, and let other threads run
         kinds = set(map(type, _everything()))
         nothing: dict[type, Any] = {kind: () for kind in kinds if not issubclass(kind, classes)}
         # By kind, nothing or the group: the default of dict.get.
         found = list(chain.from_iterable(starmap(nothing.get, groupby(_everything(), type))))
+    return [one for one in found if issubclass(type(one), classes)]  # instances of new classes
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Have nothing collect garbage within the block.
+
+    Whichever thread allocates at the time collects, and runs the finalizers of what it finds, which
+    may be a person's. One that calls a collective would wait for other ranks in that thread.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
     finally:
         if was_on:
             gc.enable()
-    return [one for one in found if issubclass(type(one), classes)]  # instances of new classes
 
 
 def _everything() -> Iterator[Any]:

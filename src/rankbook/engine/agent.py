@@ -22,6 +22,7 @@ from rankbook.engine.host import freed
 from rankbook.engine.jobs import Job, raised, returned
 from rankbook.engine.operations import ASIDE, CONTROL, Operation, find
 from rankbook.errors import EngineError
+from rankbook.heap import uncollected
 from rankbook.models import load
 
 __all__ = ["Agent", "install"]
@@ -86,7 +87,8 @@ class Agent:
             job.finish(raised(_unknown(job.name)))
         elif operation.on == CONTROL:
             try:
-                answer = returned(operation.act(job, load(operation.request, job.arguments)))
+                with uncollected():  # here finalizers would stop all answers until they end
+                    answer = returned(operation.act(job, load(operation.request, job.arguments)))
             except Exception as error:  # noqa: BLE001 - the session gets to know it
                 answer = raised(error)
             job.finish(answer)

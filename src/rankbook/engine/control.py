@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from rankbook import protocol
+from rankbook.heap import uncollected
 
 __all__ = ["Control"]
 
@@ -67,7 +68,8 @@ class Control:
 
         def again() -> None:
             nonlocal timer
-            later = act()
+            with uncollected():
+                later = act()
             timer = self._loop.call_later(seconds if later is None else later, again)
 
         timer = self._loop.call_later(seconds, again)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import subprocess
@@ -175,6 +176,29 @@ async def test_an_operation_gets_its_request_and_what_it_returns_is_the_answer()
     assert asked.control.sent == [
         (protocol.REPLY, {"status": "ok", "value": ["a", "a"]}, ([b"me"], message), [])
     ]
+
+
+@pytest.mark.asyncio
+async def test_no_finalizer_runs_on_the_control_thread_while_it_answers():
+    ended = []
+
+    class Garbage:
+        def __init__(self):
+            self.itself = self
+
+        def __del__(self):
+            ended.append(gc.isenabled())
+
+    def act(_job, request):
+        for _ in range(2000):
+            Garbage()
+        return len(ended)
+
+    asked = Asked(operation(Greet, on=CONTROL)(act))
+    asked.ask("greet", name="a")
+    assert [answer["value"] for answer in asked.answers] == [0]
+    gc.collect()
+    assert ended == [True] * 2000
 
 
 @pytest.mark.asyncio
