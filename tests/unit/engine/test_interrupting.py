@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import subprocess
+import sys
 import threading
 from contextlib import suppress
 
@@ -118,3 +120,16 @@ def test_nothing_is_raised_after_what_ran_has_ended():
         with suppress(KeyboardInterrupt):
             run(begun)
         thread.join()
+
+
+def test_code_goes_on_below_a_profiler_afterwards():
+    code = (
+        "import cProfile\n"
+        "from rankbook.engine.cells.interrupting import interruptible\n"
+        "with interruptible(): pass\n"
+        "with cProfile.Profile(): print(sum(map(lambda x: x + 1, range(3))))\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert ran.stdout == "6\n"

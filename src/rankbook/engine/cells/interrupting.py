@@ -26,7 +26,7 @@ class _Main:
 
     def __init__(self) -> None:
         self.ours: Any = None
-        self._is_raising = False
+        self._is_raising = self._has_raised = False
 
     def is_left_to_code(self) -> bool:
         """Whether code that runs has put a handler of its own in place of ours."""
@@ -36,15 +36,24 @@ class _Main:
         """Raise a ``KeyboardInterrupt`` in what runs; from another thread."""
         self._is_raising = True
         if self.ours is signal.default_int_handler:  # an ``await`` is cancelled by its task only
-            _raise_in_main(ctypes.py_object(KeyboardInterrupt))
+            self._has_raised = True
+            _raise_in_main(KeyboardInterrupt)
         self._is_raising = False
 
     def close(self) -> None:
-        """Have nothing raised from now on, nor what has yet to be raised; on the main thread."""
+        """Have nothing raised from now on, nor what has yet to be raised; on the main thread.
+
+        Python can also be told to forget that. Then (3.11) it checks for it at every call from
+        then on, and never goes on below a profiler.
+        """
         self.ours = None
         while self._is_raising:
             time.sleep(0)
-        _raise_in_main(None)
+        if self._has_raised:
+            self._has_raised = False
+            with contextlib.suppress(KeyboardInterrupt):
+                for _ in range(2):  # at the end of a turn Python raises what it has yet to
+                    pass
 
 
 _main = _Main()
@@ -109,7 +118,7 @@ def interruptible(
             raise
 
 
-def _raise_in_main(error: Any) -> None:
+def _raise_in_main(error: type[BaseException]) -> None:
     # Documented, and the only way to end Python whose code ignores the signal.
     thread = ctypes.c_ulong(threading.main_thread().ident or 0)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, error)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(error))
