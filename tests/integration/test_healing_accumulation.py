@@ -1,4 +1,4 @@
-"""Steps in several parts that all ranks leave between two: the next ``zero_grad()`` begins anew."""
+"""A step in several parts that ends between two of them: ``zero_grad()`` drops its gradients."""
 
 from __future__ import annotations
 
