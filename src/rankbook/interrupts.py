@@ -8,10 +8,10 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
-__all__ = ["delay_ctrl_c", "ignore_ctrl_c", "read_beside"]
+__all__ = ["delay_ctrl_c", "delaying_ctrl_c", "ignore_ctrl_c", "read_beside"]
 
 
 @contextmanager
@@ -43,24 +43,60 @@ def ignore_ctrl_c(patience: float = math.inf) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
+class _Delay:
+    """A block in which Ctrl-C is delayed. It can be entered again and again, at next to no cost.
+
+    Args:
+        handler: What Ctrl-C does outside of the block.
+    """
+
+    def __init__(self, handler: Callable[[int, Any], Any]) -> None:
+        self._handler = handler
+        self._is_within = False
+        self._came: tuple[int, Any] | None = None
+
+    def on_signal(self, signum: int, frame: Any) -> None:
+        """Handle Ctrl-C now, or at the end of the block."""
+        if self._is_within:
+            self._came = signum, frame
+        else:
+            self._handler(signum, frame)
+
+    def __enter__(self) -> None:
+        self._is_within = True
+
+    def __exit__(self, *error: object) -> None:
+        self._is_within = False
+        came, self._came = self._came, None
+        if came is not None:
+            self._handler(*came)
+
+
 @contextmanager
-def delay_ctrl_c() -> Iterator[None]:
-    """Let Ctrl-C take effect at the end of the block, whose work is soon done, and as a whole.
+def delaying_ctrl_c() -> Iterator[AbstractContextManager[None]]:
+    """Within the block, Ctrl-C can be delayed: by a block with what is yielded.
+
+    To change the handler of a signal costs more than to show a line of output.
 
     Python delivers signals to the main thread only; in another thread this does nothing.
     """
     before: Any = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(before):
-        yield
+        yield nullcontext()
         return
-    came: list[tuple[int, Any]] = []
-    signal.signal(signal.SIGINT, lambda signum, frame: came.append((signum, frame)))
+    delay = _Delay(before)
+    signal.signal(signal.SIGINT, delay.on_signal)
     try:
-        yield
+        yield delay
     finally:
         signal.signal(signal.SIGINT, before)
-    if came:
-        before(*came[-1])
+
+
+@contextmanager
+def delay_ctrl_c() -> Iterator[None]:
+    """Let Ctrl-C take effect at the end of the block, whose work is soon done, and as a whole."""
+    with delaying_ctrl_c() as delayed, delayed:
+        yield
 
 
 class _Unwanted(BaseException):

@@ -12,7 +12,7 @@ from processes import let_pass, wait_until
 from steps import SOON
 
 from rankbook import interrupts
-from rankbook.interrupts import delay_ctrl_c, ignore_ctrl_c, read_beside
+from rankbook.interrupts import delay_ctrl_c, delaying_ctrl_c, ignore_ctrl_c, read_beside
 
 
 def press():
@@ -45,6 +45,49 @@ def test_ctrl_c_takes_effect_once_and_at_the_end_of_a_block_that_delays_it():
         pass
     with pytest.raises(KeyboardInterrupt):
         press()
+
+
+def test_ctrl_c_can_be_delayed_several_times_by_one_change_of_the_handler():
+    done = []
+
+    def work():
+        with delaying_ctrl_c() as delayed:
+            handler = signal.getsignal(signal.SIGINT)
+            with delayed:
+                done.append("first")
+            for step in ("second", "never"):
+                with delayed:
+                    assert signal.getsignal(signal.SIGINT) == handler
+                    press()
+                    done.append(step)
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert done == ["first", "second"]
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_ctrl_c_takes_effect_at_once_between_blocks_that_delay_it():
+    done = []
+
+    def work():
+        with delaying_ctrl_c() as delayed:
+            with delayed:
+                done.append(True)
+            press()
+            done.append("never")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert done == [True]
+
+
+def test_ctrl_c_in_a_block_that_raises_is_not_lost():
+    with pytest.raises(KeyboardInterrupt) as raised, delay_ctrl_c():
+        press()
+        raise ValueError
+    assert isinstance(raised.value.__context__, ValueError)
 
 
 @pytest.mark.parametrize(("patience", "later", "raises"), [(3, 2, False), (3, 4, True)])

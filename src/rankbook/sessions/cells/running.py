@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 from rankbook.errors import InputError, PromptError
-from rankbook.interrupts import delay_ctrl_c, ignore_ctrl_c, read_beside
+from rankbook.interrupts import delaying_ctrl_c, ignore_ctrl_c, read_beside
 from rankbook.models import CellOutcome, Diagnosis, Failure, events, load
 from rankbook.sessions.cells.acknowledging import Acknowledging
 from rankbook.sessions.cells.cell import Cell
@@ -69,8 +70,8 @@ class RunningCell:
         self._prompting = Prompting(members)
         self._told = ""
         self._was_overdue = False
-        self._ended = ""
-        """Why it was ended at a prompt, by the user or by a front end that cannot ask."""
+        self._delayed: AbstractContextManager[None] = nullcontext()  # Ctrl-C waits within it
+        self._ended = ""  # why it was ended at a prompt, by the user or by a front end
         self._call = members.ranks(cell.ranks).request(cell.requests())
         self._news = News(members, self._collector)
         self._heard: set[int] = set()
@@ -172,7 +173,7 @@ class RunningCell:
         if isinstance(body, events.Asks):
             self._prompting.take(rank, body)
         else:
-            with delay_ctrl_c():
+            with self._delayed:
                 self._collector.event(rank, body)
             self._acknowledging.take(rank, body)
 
@@ -192,7 +193,7 @@ class RunningCell:
         self._hear_last_words()
         likely = None if self._cell.on_hang == "wait" else self.watch.likely
         self._news.tell(self._call.pending, self.watch.unheard, likely)
-        with delay_ctrl_c():
+        with self._delayed:
             due = self._collector.pause(self._call.speaking - self._prompting.asking)
         return min(due, self.watch.pause(lambda: self.progress))
 
@@ -205,9 +206,10 @@ class RunningCell:
 
         try:
             # Time at a prompt does not count, so there may be some left after the wait.
-            while not self._call.wait(left := self._left(), self._take, self._pause, calls):
-                if left is not None and (self._left() or 0) <= 0:
-                    return _INTERRUPTED
+            with delaying_ctrl_c() as self._delayed:
+                while not self._call.wait(left := self._left(), self._take, self._pause, calls):
+                    if left is not None and (self._left() or 0) <= 0:
+                        return _INTERRUPTED
         except KeyboardInterrupt:
             return _ENDED if self._call.done else _INTERRUPTED
         if self._call.done:
@@ -222,9 +224,8 @@ class RunningCell:
 
     def _left(self) -> float | None:
         """Seconds until it is interrupted; None for never."""
-        if self._deadline is None:
-            return None
-        return self._deadline + self._prompting.held - time.monotonic()
+        end = self._deadline
+        return None if end is None else end + self._prompting.held - time.monotonic()
 
     # -- a rank that asks --------------------------------------------------------------------
 
