@@ -84,9 +84,13 @@ def test_ctrl_c_takes_effect_at_once_between_blocks_that_delay_it():
 
 
 def test_ctrl_c_in_a_block_that_raises_is_not_lost():
-    with pytest.raises(KeyboardInterrupt) as raised, delay_ctrl_c():
-        press()
-        raise ValueError
+    def work():
+        with delay_ctrl_c():
+            press()
+            raise ValueError
+
+    with pytest.raises(KeyboardInterrupt) as raised:
+        work()
     assert isinstance(raised.value.__context__, ValueError)
 
 
