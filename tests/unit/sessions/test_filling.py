@@ -7,7 +7,7 @@ import pytest
 from rankbook.errors import InputError, SessionError
 from rankbook.models import GroupInfo
 from rankbook.sessions.group import carried
-from rankbook.sessions.group.filling import Filled, listed
+from rankbook.sessions.group.filling import Filled, fill, listed
 
 
 @pytest.fixture
@@ -73,6 +73,11 @@ def test_a_rank_cannot_be_filled_from_one_that_has_died(trained, pool):
     assert trained.restart_ranks([2], from_rank=0).ranks == (1, 2)
     with pytest.raises(SessionError, match="No rank has ended"):
         trained.restart_ranks(from_rank=1)
+
+
+def test_a_rank_that_another_thread_has_ended_meanwhile_is_named(trained):
+    with pytest.raises(SessionError, match=r"^Rank 7 was ended meanwhile by another thread: "):
+        fill(trained.members, [2], 7, lambda _: None, with_shards=False)
 
 
 def test_a_filled_rank_is_described_with_what_was_copied():

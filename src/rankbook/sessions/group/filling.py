@@ -146,7 +146,7 @@ def settle(members: Members) -> dict[int, Settled]:
 
 def _differing(members: Members, ranks: Sequence[int], names: tuple[str, ...]) -> tuple[str, ...]:
     """The variables that differ on these ranks."""
-    call = members.ranks(ranks).request(GetDigests(names))
+    call = members.all_of(ranks).request(GetDigests(names))
     call.wait()
     call.raise_for_failure()
     values = [call.values[rank] for rank in ranks]
@@ -171,7 +171,7 @@ def _ask(
     buffers: Sequence[bytes] = (),
 ) -> tuple[dict[int, Copies], list[bytes]]:
     """Have ranks copy or take; frees them if this is interrupted."""
-    call = members.ranks(ranks).request(request, buffers)
+    call = members.all_of(ranks).request(request, buffers)
     try:
         call.wait()
     except BaseException:

@@ -71,7 +71,8 @@ def form(
             terms.whole,
         )
 
-    call = members.ranks().request({place.rank: request(place) for place in placement.places})
+    requests = {place.rank: request(place) for place in placement.places}
+    call = members.all_of(requests).request(requests)
     try:
         _wait(call, placement, terms.timeout_minutes * 60 + members.timing.form_margin)
         _raise_for_failure(call)

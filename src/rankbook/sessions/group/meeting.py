@@ -50,7 +50,7 @@ class MeetingPlace:
         first = placement.places[0]
         elsewhere = members.ranks([p.rank for p in placement.places if p.host != first.host])
         for address in placement.addresses:
-            url: str = members.ranks([0]).ask(HostStore(address), _CONNECT)[0]
+            url: str = members.all_of([0]).ask(HostStore(address), _CONNECT)[0]
             if all(elsewhere.ask(Reach(url), _CONNECT).values()):
                 return url, address
         hosts = ", ".join(sorted({placement.places[rank].host for rank in elsewhere}))

@@ -13,7 +13,7 @@ from rankbook.models.meshes import NamedMesh
 from rankbook.sessions.members.engines import Engines
 from rankbook.sessions.members.party import Party
 from rankbook.timing import Timing
-from rankbook.words import agree, how_to_replace, in_words, ranks_do
+from rankbook.words import agree, how_to_replace, in_words, ranks_do, sentence_start
 
 __all__ = ["Members"]
 
@@ -156,6 +156,23 @@ class Members(Engines):
         """
         seats = self.seated()
         return self.party({r: e for r, e in seats.items() if chosen is None or r in chosen})
+
+    def all_of(self, chosen: Collection[int]) -> Party:
+        """Ranks that are all needed; dead ones are included.
+
+        Args:
+            chosen: Which.
+
+        Raises:
+            SessionError: Some are no ranks any more: another thread has ended or moved them.
+        """
+        party = self.ranks(chosen)
+        if gone := sorted(set(chosen) - set(party)):
+            raise SessionError(
+                f"{sentence_start(in_words(gone))} {agree(gone, 'was', 'were')} ended meanwhile by "
+                "another thread: try again when it is done."
+            )
+        return party
 
     def living(self) -> Party:
         """The live ranks."""
