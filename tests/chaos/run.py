@@ -6,6 +6,7 @@ import argparse
 import sys
 from random import Random, randrange
 
+import acts
 import hangs
 import healing
 import health
@@ -20,6 +21,7 @@ def main() -> int:
     parser.add_argument("--healthy", type=float, default=600, metavar="SECONDS")
     parser.add_argument("--healings", type=int, default=100, metavar="N")
     parser.add_argument("--generations", type=int, default=100, metavar="N")
+    parser.add_argument("--acts", type=float, default=120, metavar="SECONDS")
     parser.add_argument("--cost", type=int, default=300, metavar="CELLS")
     parser.add_argument("--sizes", type=int, nargs="+", default=[2, 4, 8], metavar="RANKS")
     parser.add_argument("--seed", type=int, default=randrange(10**6))
@@ -37,6 +39,8 @@ def main() -> int:
         trials.append(lambda: health.growth(args.generations))
     if args.healthy:
         trials.append(lambda: health.skew(args.healthy, random))
+    if args.acts:
+        trials.append(lambda: acts.run(args.acts, random))
     good = True
     for trial in trials:
         report = trial()
