@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import atexit
+import gc
 import os
 import threading
 from dataclasses import replace
@@ -44,6 +46,30 @@ def shell(tmp_path, monkeypatch):
     atexit.unregister(shell.atexit_operations)
     shell.restore_sys_module_state()
     InteractiveShell.clear_instance()
+
+
+@pytest.fixture
+def amid_a_parse():
+    """Calls a function in the middle of a parse of this process; returns what it said each time."""
+
+    def call(function):
+        told = []
+
+        def tell(phase, _info):
+            if phase == "start" and len(told) < 5:
+                told.append(function())
+
+        before = gc.get_threshold()
+        gc.callbacks.append(tell)
+        gc.set_threshold(50)
+        try:
+            ast.parse("x = f(a + b, [c, d], e.f[g])\n" * 50)
+        finally:
+            gc.set_threshold(*before)
+            gc.callbacks.remove(tell)
+        return told
+
+    return call
 
 
 @pytest.fixture

@@ -6,11 +6,14 @@ alone until the user interrupts it.
 
 from __future__ import annotations
 
-import ast
-import linecache
-from collections.abc import Sequence
-from functools import lru_cache
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from keyword import iskeyword
+from tokenize import NAME, NUMBER, STRING, TokenInfo
 from types import CodeType
+
+from rankbook.calls.statements import CLOSE, OPEN, Statement, innermost, of_file, split
 
 __all__ = ["ASKS", "ends_by_answer_only"]
 
@@ -26,9 +29,15 @@ _HARMLESS = frozenset(
 _FIXED = frozenset({"local_rank", "rank", "world_size"})
 """Names whose values nothing changes while a loop runs."""
 
-_JUMPS = (ast.Break, ast.Continue, ast.Return, ast.Raise)
-_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
-_TOO_MUCH = (ast.For, ast.AsyncFor, ast.Try, ast.With, ast.AsyncWith, ast.Yield, ast.YieldFrom)
+_JUMPS = frozenset({"break", "continue", "raise", "return"})
+_TOO_MUCH = frozenset({"@", "assert", "for", "match", "try", "while", "with"})
+_COMPARE = ("<", ">", "==", ">=", "<=", "!=", "is", "in")
+_CONSTANTS = frozenset({"True", "False", "None", "..."})
+_OF_FORMAT = re.compile(r"[rR]?[fFtT]")
+_IN_BRACES = re.compile(r"\{([^{}]*)\}")
+_CALLED = re.compile(r"(\w*)\s*\(")
+
+Tokens = Sequence[TokenInfo]
 
 
 def ends_by_answer_only(lines: Sequence[tuple[CodeType, int]]) -> bool:
@@ -39,125 +48,218 @@ def ends_by_answer_only(lines: Sequence[tuple[CodeType, int]]) -> bool:
     """
     helpers: frozenset[str] = frozenset()
     for code, line in lines:
-        tree = _tree(code.co_filename)
-        if tree is None:
-            return False
-        loop = _innermost(tree, line, (ast.While,), code)
-        if isinstance(loop, ast.While):
-            return _Loop(loop, helpers).is_endless()
-        if not code.co_name.startswith("<") or code.co_name == "<lambda>":
-            function = _innermost(tree, line, _FUNCTIONS, code)
-            if function is None or not _only_answers(function, helpers):
+        statements = of_file(code.co_filename) or ()
+        statements = tuple(each for one in statements for each in one.all())
+        inner = [each for each in statements if each.first >= code.co_firstlineno]
+        if (loop := innermost(inner, line, "while")) is not None:
+            return _Code(loop, helpers).is_endless()
+        if not code.co_name.startswith("<"):
+            function = innermost(inner, line, "def")
+            if function is None or not _Code(function, helpers).only_answers():
                 return False
             helpers |= {code.co_name}
+        elif code.co_name == "<lambda>":
+            named = [each for each in inner if each.first <= line <= each.last][-1:]
+            if not named or not _Code(named[0], helpers).is_named_lambda():
+                return False
+            helpers |= {named[0].word}
     return False
 
 
-@lru_cache(maxsize=16)
-def _parsed(text: str) -> ast.Module | None:
-    try:
-        return ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError):
-        return None
+class _Code:
+    """A loop or a function, and the names of functions that only ask."""
 
-
-def _tree(filename: str) -> ast.Module | None:
-    return _parsed("".join(linecache.getlines(filename)))
-
-
-def _innermost(
-    tree: ast.Module, line: int, kinds: tuple[type[ast.AST], ...], code: CodeType
-) -> ast.AST | None:
-    """The innermost statement of some kinds around a line, within that line's function."""
-    found = [
-        node
-        for node in ast.walk(tree)
-        if isinstance(node, kinds)
-        and node.lineno <= line <= (node.end_lineno or 0)  # type: ignore[attr-defined]
-        and node.lineno >= code.co_firstlineno  # type: ignore[attr-defined]
-    ]
-    return max(found, key=lambda node: node.lineno, default=None)  # type: ignore[attr-defined]
-
-
-def _name_called(call: ast.Call) -> str:
-    function = call.func
-    return getattr(function, "attr", "") or getattr(function, "id", "")
-
-
-def _calls_only(node: ast.AST, allowed: frozenset[str]) -> bool:
-    return all(_name_called(each) in allowed for each in ast.walk(node) if type(each) is ast.Call)
-
-
-def _only_answers(function: ast.AST, helpers: frozenset[str]) -> bool:
-    """Whether a function only asks."""
-    others = (ast.While, ast.Compare, ast.Raise, *_TOO_MUCH)
-    return _calls_only(function, ASKS | _COMBINE | _HARMLESS | helpers) and not any(
-        isinstance(node, others) for node in ast.walk(function)
-    )
-
-
-class _Loop:
-    """A ``while`` loop, and the names of functions that only ask."""
-
-    def __init__(self, loop: ast.While, helpers: frozenset[str]) -> None:
-        self._loop = loop
+    def __init__(self, its: Statement, helpers: frozenset[str]) -> None:
+        self._its = its
+        self._parts = [each for one in its.body for each in one.all()]
         self._answers = ASKS | helpers
-        self._assigned: dict[str, list[ast.expr]] = {}
-        for node in ast.walk(loop):
-            if isinstance(node, ast.Assign):
-                for target in node.targets:
-                    self._assigned.setdefault(getattr(target, "id", ""), []).append(node.value)
-            if isinstance(node, ast.NamedExpr):
-                self._assigned.setdefault(node.target.id, []).append(node.value)
+        self._assigned: dict[str, list[Tokens]] = {}
+        for part in (its, *self._parts):
+            for name, value in _assignments(part.tokens):
+                self._assigned.setdefault(name, []).append(value)
 
     def is_endless(self) -> bool:
-        loop = self._loop
+        """Of a loop: whether answers alone end it, and it does nothing that others may await."""
+        its = self._its
         return (
-            not loop.orelse
-            and self._is_answer(loop.test)
-            and _calls_only(loop, self._answers | _COMBINE | _HARMLESS)
-            and not any(isinstance(node, _TOO_MUCH) for node in ast.walk(loop))
-            and all(self._jumps_by_answer(statement) for statement in loop.body)
+            not its.clauses
+            and self._is_answer(its.tokens[1:-1])
+            and self._only_calls((its, *self._parts))
+            and self._jumps_by_answer(its.body)
         )
 
-    def _jumps_by_answer(self, node: ast.AST) -> bool:
-        """Whether every exit from the loop within a statement depends on an answer."""
-        if not any(isinstance(each, _JUMPS) for each in ast.walk(node)):
-            return True
-        return isinstance(node, ast.If) and self._is_answer(node.test)
+    def only_answers(self) -> bool:
+        """Of a function: whether it only asks, and its value depends on answers only."""
+        tests = [each for each in self._parts if each.word in {"if", "elif"}]
+        values = [each.tokens[1:] for each in self._parts if each.word == "return"]
+        return (
+            self._only_calls(self._parts)
+            and not any(each.word in _JUMPS - {"return"} for each in self._parts)
+            and all(self._is_answer(each.tokens[1:-1]) for each in tests)
+            and all(self._is_answer(each) for each in values if each)
+        )
 
-    def _is_answer(self, test: ast.expr, within: frozenset[str] = frozenset()) -> bool:
+    def is_named_lambda(self) -> bool:
+        """Of a statement: whether it is ``name = lambda: …``, and that only asks."""
+        tokens = self._its.tokens
+        is_one = [each.string for each in tokens[1:4]] == ["=", "lambda", ":"]
+        return is_one and self._only_calls([self._its]) and self._is_answer(tokens[4:])
+
+    def _only_calls(self, parts: Iterable[Statement]) -> bool:
+        """Whether statements call only what asks, or is harmless."""
+        allowed = self._answers | _COMBINE | _HARMLESS
+        inner = [each for each in parts if each is not self._its]
+        return (
+            all(name in allowed for part in parts for name in _called(part.tokens))
+            and not any(each.word in _TOO_MUCH for each in inner)
+            and not any(token.string == "yield" for part in parts for token in part.tokens)
+        )
+
+    def _jumps_by_answer(self, block: Iterable[Statement], *, guarded: bool = False) -> bool:
+        """Whether every exit from the loop within a block depends on answers only.
+
+        Args:
+            block: Statements.
+            guarded: Whether an answer decides if they run.
+        """
+        for one in block:
+            if one.word in _JUMPS:
+                if not guarded:
+                    return False
+            elif any(each.word in _JUMPS for each in one.all()):
+                branches = (one, *one.clauses)
+                tests = [each.tokens[1:-1] for each in branches if each.word != "else"]
+                if (
+                    one.word != "if"
+                    or not all(map(self._is_answer, tests))
+                    or not all(self._jumps_by_answer(each.body, guarded=True) for each in branches)
+                ):
+                    return False
+        return True
+
+    def _is_answer(self, test: Tokens, within: frozenset[str] = frozenset()) -> bool:
         """Whether the value of an expression depends on answers only.
 
         Args:
             test: The expression.
             within: Names under examination.
         """
-        parts: Sequence[ast.expr] | None
-        if isinstance(test, ast.Name):
-            parts = [] if test.id in within | _FIXED else self._assigned.get(test.id)
-            within |= {test.id}
-        elif isinstance(test, ast.Call):
-            name = _name_called(test)
-            parts = [] if name in self._answers else test.args if name in _COMBINE else None
-        elif isinstance(test, (ast.ListComp, ast.GeneratorExp)):
-            conditions = [each for generator in test.generators for each in generator.ifs]
-            parts = [test.elt] if self._is_answer(test.elt, within) else conditions or None
-        else:
-            parts = _parts(test)
-        return parts is not None and all(self._is_answer(part, within) for part in parts)
+        if len(test) == 1:
+            return self._is_known(test[0], within)
+        callee, inner = _at_end(test)
+        if inner is not None and not callee:
+            return self._are_answers(inner, within)
+        if parts := _operands(test):
+            return all(self._is_answer(part, within) for part in parts)
+        if inner is None or test[-1].string != ")" or not _is_chain(callee):
+            return False
+        name = callee[-1].string
+        return name in self._answers or (name in _COMBINE and self._are_answers(inner, within))
+
+    def _are_answers(self, inner: Tokens, within: frozenset[str]) -> bool:
+        """The same of what stands in brackets: several expressions, or a comprehension."""
+        value, *loops = split(inner, "for")
+        if not loops:
+            return all(self._is_answer(part, within) for part in split(inner, ",") if part)
+        conditions = [each for loop in loops for each in split(loop, "if")[1:]]
+        return self._is_answer(value, within) or (
+            bool(conditions) and all(self._is_answer(each, within) for each in conditions)
+        )
+
+    def _is_known(self, token: TokenInfo, within: frozenset[str]) -> bool:
+        """The same of a single name or constant."""
+        name = token.string
+        if token.type == STRING:
+            return not _OF_FORMAT.match(name)
+        if token.type == NUMBER or name in _CONSTANTS | _FIXED | within:
+            return True
+        values = self._assigned.get(name)
+        return values is not None and all(self._is_answer(its, within | {name}) for its in values)
 
 
-def _parts(test: ast.expr) -> Sequence[ast.expr] | None:
-    """The expressions on which another depends; None if some are unknown."""
-    if isinstance(test, ast.Constant):
+def _at_end(tokens: Tokens) -> tuple[Tokens, Tokens | None]:
+    """What stands before the last bracket, and in it; None if tokens end with none."""
+    depth = 0
+    for i in reversed(range(len(tokens))):
+        depth += (tokens[i].string in CLOSE) - (tokens[i].string in OPEN)
+        if not depth:
+            return (tokens[:i], tokens[i + 1 : -1]) if i < len(tokens) - 1 else (tokens, None)
+    return tokens, None
+
+
+def _operands(test: Tokens) -> list[Tokens]:
+    """The expressions on which another depends; none where it is no operation, or unclear."""
+    if not test or len(split(test, "if", "lambda")) > 1:
         return []
-    if isinstance(test, ast.UnaryOp):
-        return [test.operand]
-    if isinstance(test, ast.NamedExpr):
-        return [test.value]
-    if isinstance(test, ast.BoolOp):
-        return test.values
-    if isinstance(test, ast.Compare):
-        return [test.left, *test.comparators]
-    return test.elts if isinstance(test, (ast.List, ast.Tuple)) else None
+    if [each.string for each in test[1:2]] == [":="]:
+        return [test[2:]]
+    for word in ("or", "and"):
+        if len(parts := split(test, word)) > 1:
+            return parts
+    if test[0].string == "not":
+        return [test[1:]]
+    parts = split(test, *_COMPARE)
+    if len(parts) > 1:  # of "not in" the part before ends with "not"
+        return [part[:-1] if part and part[-1].string == "not" else part for part in parts]
+    return [test[1:]] if test[0].string in {"+", "-", "~"} else []
+
+
+def _is_chain(tokens: Tokens) -> bool:
+    """Whether tokens are names with attributes, items and calls, and end with a name."""
+    for part in split(tokens, "."):
+        named, inner = _at_end(part)
+        while inner is not None:
+            named, inner = _at_end(named)
+        if len(named) != 1 or named[0].type != NAME or iskeyword(named[0].string):
+            return False
+    return tokens[-1].type == NAME
+
+
+def _called(tokens: Tokens) -> Iterator[str]:
+    """The names of what tokens call; empty where that has none."""
+    before = ""
+    for token, after in pairwise(tokens):
+        is_defined = before in {"class", "def"}
+        before = token.string
+        if token.type == STRING and _OF_FORMAT.match(token.string):
+            yield from _called_in_text(token.string)
+        if after.string != "(" or is_defined:
+            continue
+        if token.type == NAME and not iskeyword(token.string):
+            yield token.string
+        elif token.type == STRING or token.string in CLOSE:
+            yield ""
+
+
+def _called_in_text(text: str) -> Iterator[str]:
+    """The names of what a formatted string calls, which is one token before Python 3.12."""
+    text = text.replace("{{", "").replace("}}", "")
+    for part in _IN_BRACES.findall(text):
+        yield from _CALLED.findall(part)
+    if "{" in _IN_BRACES.sub("", text):
+        yield ""
+
+
+def _assignments(tokens: Tokens) -> Iterator[tuple[str, Tokens]]:
+    """The names that tokens assign to, with the value; it has no tokens where that is unclear."""
+    for i, token in enumerate(tokens):
+        if token.string == ":=":
+            yield tokens[i - 1].string, _up_to_its_end(tokens[i + 1 :])
+        elif token.string[1:] and token.string[-1] == "=" and token.string not in _COMPARE:
+            yield from ((each.string, ()) for each in tokens[:i] if each.type == NAME)
+    *targets, value = split(tokens, "=")
+    for target in targets:
+        is_name = [each.string for each in target[1:2]] in ([], [":"])
+        for each in target[:1] if is_name else target:
+            if each.type == NAME:
+                yield each.string, value if is_name else ()
+
+
+def _up_to_its_end(tokens: Tokens) -> Tokens:
+    """The expression at the begin of tokens: up to a comma, or the bracket in which it stands."""
+    depth = 0
+    for i, token in enumerate(tokens):
+        depth += (token.string in OPEN) - (token.string in CLOSE)
+        if depth < 0 or (not depth and token.string in {",", ":"}):
+            return tokens[:i]
+    return tokens

@@ -45,6 +45,36 @@ ENDLESS = {
     ),
     "one rank only": ("while rank == 0 and not work.is_completed(): pass", [(CELL, 1, 1)]),
     "a walrus": ("while not (done := work.is_completed()):\n    pass", [(CELL, 1, 1)]),
+    "a walrus without brackets": ("while not (done := work.is_completed()): pass", [(CELL, 1, 1)]),
+    "a comparison": (
+        "while work.is_completed() is not True or False in [work.is_completed()]: pass",
+        [(CELL, 1, 1)],
+    ),
+    "an item and an attribute": ("while not self.works[0].is_completed(): pass", [(CELL, 1, 1)]),
+    "a condition in several lines": (
+        "while not all(\n  each.is_completed()  # of a rank\n  for each in works\n):\n    pass",
+        [("<genexpr>", 2, 1), (CELL, 1, 1)],
+    ),
+    "a line between that says how long": (
+        "while not work.is_completed():\n    print(f'{time.time():.1f} s {{(it)}}', flush=True)",
+        [(CELL, 1, 1)],
+    ),
+    "a loop in a loop": (
+        "while step < 10:\n    while not work.is_completed():\n        pass\n    step += 1",
+        [(CELL, 2, 1)],
+    ),
+    "one answer after another": (
+        "while True:\n  if a.is_completed():\n    break\n  elif b.is_completed():\n    break",
+        [(CELL, 4, 1)],
+    ),
+    "a lambda": (
+        "ready = lambda: work.is_completed()\nwhile not ready():\n    pass",
+        [("<lambda>", 1, 1), (CELL, 2, 1)],
+    ),
+    "an answer within an answer": (
+        "while True:\n    if a.is_completed():\n        if b.is_completed(): break",
+        [(CELL, 2, 1)],
+    ),
 }
 
 MAY_END = {
@@ -58,6 +88,23 @@ MAY_END = {
     "a counter in the condition": "while n < 10:\n    work.is_completed()\n    n += 1",
     "another thread's flag": "while not work.is_completed() and not stop: pass",
     "no loop": "work.is_completed()",
+    "a deadline within an answer": (
+        "while True:\n    if not work.is_completed():\n        if time.time() > end: break"
+    ),
+    "a deadline beside an answer": (
+        "while True:\n    if work.is_completed(): pass\n    elif time.time() > end: break"
+    ),
+    "an assertion": "while not work.is_completed():\n    assert time.time() < end",
+    "a name that a deadline changes": (
+        "while not done:\n    done = work.is_completed()\n    done |= time.time() > end"
+    ),
+    "a sum": "while work.is_completed() + stop < 1: pass",
+    "a condition": "while not (work.is_completed() if rank else stop): pass",
+    "a call in a message": "while not work.is_completed():\n    print(f'{step()}')",
+    "a call of what was called": "while not work.is_completed():\n    steps[0]()",
+    "a block in one line": "while not work.is_completed(): time.sleep(1); step()",
+    "what follows with else": "while not work.is_completed():\n    pass\nelse:\n    step()",
+    "a generator": "while not work.is_completed():\n    yield 1",
     "what does not parse": "while not work.is_completed(:",
 }
 
@@ -85,6 +132,30 @@ def test_a_loop_that_only_asks_ends_by_the_answer_only(ends, text, stack):
 def test_a_loop_with_another_way_out_may_end_otherwise(ends, text):
     line = next(n for n, each in enumerate(text.splitlines(), 1) if "is_completed" in each)
     assert not ends(text, [(CELL, line, 1)])
+
+
+BY_FUNCTION = "def ready():\n    {}\nwhile not ready():\n    pass"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "return work.is_completed() or stop",
+        "if stop: return True\n    return work.is_completed()",
+        "step(); return work.is_completed()",
+    ],
+)
+def test_a_function_whose_value_does_not_depend_on_answers_alone_is_another_way_out(ends, body):
+    text = BY_FUNCTION.format(body)
+    line = next(n for n, each in enumerate(text.splitlines(), 1) if "is_completed" in each)
+    assert not ends(text, [("ready", line, 1), (CELL, text.count("\n"), 1)])
+
+
+def test_it_is_told_while_python_parses(ends, amid_a_parse):
+    """Python 3.11 fails where a parse begins before another has ended."""
+    text, stack = ENDLESS["in a function"]
+    told = amid_a_parse(lambda: ends(text, stack))
+    assert all(told)
 
 
 def test_of_code_whose_text_is_not_known_nothing_is_reported():

@@ -108,6 +108,21 @@ def test_the_innermost_try_is_what_was_left(run):
     assert run(code) == [("bad", [(6, 6)])]
 
 
+def test_what_an_exception_has_left_is_told_while_python_parses(run, amid_a_parse):
+    """Python 3.11 fails where a parse begins before another has ended."""
+    code = """
+        saved = None
+        try:
+            raise ValueError("bad")
+        except ValueError as error:
+            saved = error
+        told = amid_a_parse(lambda: stop())
+    """
+    told = run(code, amid_a_parse=amid_a_parse)
+    assert told
+    assert all(each == ("bad", [(4, 4)]) for each in told)
+
+
 def test_an_exception_of_an_earlier_cell_is_not_found(run):
     assert run("stop()", old=[long_ago()]) == []
 

@@ -7,18 +7,16 @@ that the exception made this one leave.
 
 from __future__ import annotations
 
-import ast
 import gc
-import linecache
 import sys
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from itertools import chain
 from types import CodeType, FrameType
 
 from rankbook.calls.places import place_of
+from rankbook.calls.statements import innermost, of_file
 from rankbook.engine.looking.leftovers import OF_EVERYBODY
 from rankbook.models.looks import Lines
 
@@ -95,10 +93,5 @@ def left_by(error: BaseException, is_user_code: Callable[[CodeType], bool]) -> t
 
 def _try_around(filename: str, line: int) -> tuple[int, int]:
     """First and last line of the body of the innermost ``try`` around a line."""
-    found = (line, line)
-    with suppress(SyntaxError, ValueError):
-        for node in ast.walk(ast.parse("".join(linecache.getlines(filename)))):
-            if isinstance(node, ast.Try):  # outer ones come first
-                first, last = node.body[0].lineno, node.body[-1].end_lineno or line
-                found = (first, last) if first <= line <= last else found
-    return found
+    found = innermost(of_file(filename) or (), line, "try")
+    return (found.body[0].first, found.last) if found and found.body else (line, line)
