@@ -112,6 +112,26 @@ def test_ranks_outside_the_hang_go_on(world, tmp_path):
     assert [rank for rank in result if not result[rank].ok] == [0]  # the others were left alone
 
 
+@pytest.mark.parametrize("way", ["1 / 0", "pass"], ids=["raise", "end"])
+def test_ranks_that_end_like_the_cause_only_after_others_were_freed_are_named_too(
+    world, tmp_path, way
+):
+    freed = tmp_path / "freed"
+    code = (
+        "import time\nfrom pathlib import Path\n"
+        "if rank == 3:\n"
+        "    try: dist.barrier()\n"
+        f"    finally: Path({str(freed)!r}).touch()\n"
+        "if rank in (1, 2):\n"
+        f"    while not Path({str(freed)!r}).exists(): time.sleep(0.01)\n"
+        f"{way}"
+    )
+    result = world.session.run(code, timeout=SOON)
+    kind = {"1 / 0": "raised", "pass": "missing_rank"}[way]
+    assert (result.diagnosis.kind, result.diagnosis.ranks) == (kind, (0, 1, 2))
+    assert result.diagnosis.stuck == (3,)
+
+
 def test_a_collective_of_all_ranks_in_a_cell_on_some_is_explained_and_freed(world):
     result = world.session.run("dist.barrier()", ranks="0,2")
     assert (result.diagnosis.kind, result.diagnosis.ranks) == ("missing_rank", (1, 3))

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
+
 import pytest
 from fakes import Clock, FakePool
-from looks import HANDLE, waits
+from looks import HANDLE, call, done, waits
 
 from rankbook.cluster.placement import place
 from rankbook.cluster.transport.channel import everyone
 from rankbook.errors import ClusterError
+from rankbook.models import Failure
 from rankbook.models.requests import Run
 from rankbook.sessions.cells import watch as watching
 from rankbook.sessions.cells.watch import Hang, Watch
 from rankbook.sessions.members import Members
+from rankbook.sessions.members.outcomes import PENDING
 from rankbook.timing import Timing
 
 ONE_IS_MISSING = "if rank: wait_in('all_reduce', seq=1)"
@@ -322,6 +327,69 @@ def test_a_watch_drops_a_pending_look_after_ranks_were_freed(watch, pool, clock)
     later(clock, watch, 0.5)
     assert looked(pool) == 2
     assert watch.diagnosis.kind == "idle"
+
+
+@pytest.fixture
+def completed(watch, pool, monkeypatch):
+    """The diagnosis of what was seen, after the cell has ended: then answers may be awaited."""
+
+    def complete(progress):
+        monkeypatch.setattr(pool.channel, "wait", partial(type(pool.channel).wait, pool.channel))
+        return watch.completed(watch.hang, progress).diagnosis
+
+    return complete
+
+
+FAILED = Failure("ValueError", "bad batch", line="In [4] line 2: fit()")
+
+
+@pytest.mark.parametrize(
+    ("ended", "called", "named"),
+    [
+        (FAILED, [], (0, 3)),
+        (FAILED, [done(call(seq=1, op="all_reduce"))], (0,)),  # it came after the others were freed
+        (replace(FAILED, freed=True), [], (0,)),
+        (PENDING, [], (0,)),
+        (None, [], (0,)),  # it is missing, but has not raised
+    ],
+    ids=["raised", "raised later", "was freed", "still runs", "ended well"],
+)
+def test_ranks_that_end_like_the_cause_after_others_were_freed_are_named_too(
+    watch, pool, clock, run, completed, ended, called, named
+):
+    run(ONE_IS_MISSING_AND_ONE_RUNS)
+    progress = {0: FAILED, 3: PENDING}
+    for seconds in (0.7, *[0.15] * 7):
+        clock.sleep(seconds)
+        watch.pause(lambda: progress)
+    assert watch.is_hopeless()
+    assert (watch.hang.diagnosis.kind, watch.hang.diagnosis.ranks) == ("raised", (0,))
+    if ended != PENDING:
+        pool[3].stuck = None
+    pool[3].recent = called
+    found = completed({**progress, 3: ended})
+    assert (found.kind, found.ranks, found.stuck) == ("raised", named, (1, 2))
+
+
+def test_a_rank_that_ends_without_the_call_after_others_were_freed_is_missing_too(
+    watch, pool, clock, run, completed
+):
+    run(ONE_IS_MISSING_AND_ONE_RUNS)
+    for seconds in (0.7, *[0.15] * 7):
+        later(clock, watch, seconds)
+    assert watch.hang.diagnosis.ranks == (0,)
+    pool[3].stuck = None
+    found = completed(dict.fromkeys(range(4)))
+    assert (found.kind, found.ranks) == ("missing_rank", (0, 3))
+    assert "Ranks 0,3 never called all_reduce #1" in found.summary
+
+
+def test_ranks_are_not_looked_at_again_where_all_had_ended(watch, pool, clock, run):
+    run(ONE_IS_MISSING)
+    later(clock, watch, 0.7)
+    looks = looked(pool)
+    assert watch.completed(watch.hang, dict.fromkeys(range(4))) is watch.hang
+    assert looked(pool) == looks
 
 
 def test_what_is_proven_is_told_also_where_too_little_is_known_of_it():

@@ -25,9 +25,8 @@ from rankbook.sessions.members.outcomes import PENDING
 
 __all__ = ["RunningCell"]
 
-_ENDED, _HOPELESS, _OVERDUE, _ASKED, _INTERRUPTED = (
-    *("ended", "hopeless", "overdue", "asked", "interrupted"),
-)
+_ENDED, _HOPELESS, _OVERDUE = "ended", "hopeless", "overdue"
+_ASKED, _INTERRUPTED = "asked", "interrupted"
 
 _AGE = re.compile(r" for [\d.]+ s\b")
 """How long a rank has waited."""
@@ -130,6 +129,8 @@ class RunningCell:
                 self._hear_last_words()
                 self._collector.finish()
             self._call.forget()
+        if hang is not None and self._call.done:
+            hang = watch.completed(hang, self.progress)
         result = self._result(hang, overdue)
         result.was_interrupted = freed is not None or self.watch.was_interrupted
         is_caught = freed and freed.was_busy and result.ok and result.diagnosis is None

@@ -165,6 +165,34 @@ class Watch:
         self.hang = replace(self.hang, interrupted=seconds)
         self.keep()
 
+    def completed(self, hang: Hang, progress: Progress) -> Hang:
+        """What was seen of a cell that has ended since, with ranks that have ended like its cause.
+
+        Ranks that still ran when others were freed may have ended without the awaited call, too.
+
+        Args:
+            hang: What was seen.
+            progress: How the cell has ended, by rank.
+        """
+        before = hang.diagnosis
+        if hang.interrupted is not None or before is None or not before.proven:
+            return hang
+        open_ones = _open_ones(before, hang.looks)
+        if not open_ones:
+            return hang
+        seen = looks.looks(self._ranks.only(open_ones))
+        now = looks.complete(self._members, self._ranks.only(open_ones), seen, progress)
+        ended = {
+            rank: look
+            for rank, look in now.items()
+            if look.state == "idle" and not getattr(progress.get(rank), "freed", False)
+        }
+        found = replace(hang, looks={**hang.looks, **ended})
+        after = found.diagnosis
+        is_more = after is not None and set(before.ranks) < set(after.ranks)
+        is_alike = after is not None and (after.kind, after.stuck) == (before.kind, before.stuck)
+        return found if is_more and is_alike else hang
+
     def _take(self, call: RankCall, progress: Progress) -> None:
         seen = {rank: load(Look, value) for rank, value in call.values.items()}
         now = time.monotonic()
@@ -180,19 +208,21 @@ class Watch:
             self.hang = Hang(seen, mesh=self._members.named_mesh)
             self._proven = now if self._proven is None else self._proven
             is_early = now - self._proven < timing.others
-            self._is_open = is_early and _may_change(self.diagnosis, seen)
+            self._is_open = is_early and bool(_open_ones(self.diagnosis, seen))
         waits = any(look.waiting for look in seen.values())
         is_soon = self._is_open or self.diagnosis.kind == "dead"
         beside = timing.look_beside_dead if is_soon else timing.look_waiting
         self._period = beside if waits else timing.look_busy
 
 
-def _may_change(diagnosis: Diagnosis, seen: Mapping[int, Look]) -> bool:
-    """Whether ranks that are waited for in vain still run, so that they may yet join the verdict.
+def _open_ones(diagnosis: Diagnosis, seen: Mapping[int, Look]) -> set[int]:
+    """The ranks that are waited for in vain and still run.
 
-    A rank's death is the cause whatever the others do.
+    There are none beside a rank that has died: that is the cause whatever the others do.
     """
+    if diagnosis.kind == "dead":
+        return set()
     calls = [look.waiting for rank, look in seen.items() if rank in diagnosis.stuck]
     awaited = {rank for call in calls if call for rank in call.ranks or seen}
     running = {rank for rank in awaited if rank in seen and seen[rank].state == "running"}
-    return diagnosis.kind != "dead" and not running <= {*diagnosis.ranks, *diagnosis.stuck}
+    return running - {*diagnosis.ranks, *diagnosis.stuck}
