@@ -129,8 +129,7 @@ class RunningCell:
                 self._hear_last_words()
                 self._collector.finish()
             self._call.forget()
-        if hang is not None and self._call.done:
-            hang = watch.completed(hang, self.progress)
+        hang = watch.completed(hang, self.progress) if hang and self._call.done else hang
         result = self._result(hang, overdue)
         result.was_interrupted = freed is not None or self.watch.was_interrupted
         is_caught = freed and freed.was_busy and result.ok and result.diagnosis is None
