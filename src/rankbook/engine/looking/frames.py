@@ -7,6 +7,7 @@ import selectors
 import sys
 import threading
 import traceback
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
@@ -21,6 +22,7 @@ __all__ = [
     "line_of",
     "main_frame",
     "other_threads_in_torch_distributed",
+    "others_go_on",
     "position",
     "stack",
     "user_threads",
@@ -175,6 +177,13 @@ def user_threads() -> dict[int, bool]:
                 break
             frame = frame.f_back
     return found
+
+
+def others_go_on(waits: Collection[int]) -> bool:
+    """Whether a thread runs what a person wants, and is not among these nor waits for another."""
+    return any(
+        thread not in waits and not is_in_lock for thread, is_in_lock in user_threads().items()
+    )
 
 
 def waits_for_thread(thread: int) -> bool:

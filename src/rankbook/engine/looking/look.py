@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ from rankbook.calls.blocking import FUTURE, OTHER_STORE, WORK
 from rankbook.calls.waits import SOON
 from rankbook.engine.cells import left
 from rankbook.engine.group.nccl import OpenSince, Streams
-from rankbook.engine.looking import flight, frames
+from rankbook.engine.looking import alarms, flight, frames
 from rankbook.engine.looking.coroutines import Coroutine
 from rankbook.engine.looking.frames import Position
 from rankbook.engine.looking.raised import Reasons
@@ -116,7 +116,7 @@ class Observer:
                     has_children=place.others_may_come and left.are_strangers(),
                     may_end=seen.may_end or is_soon,
                 )
-            if wait is not None and (wait.may_end or is_of_others):
+            if alarms.may_end(seen) or (wait is not None and (wait.may_end or is_of_others)):
                 seen = replace(seen, may_end=True)
             if wait is not None and wait.timeout is not None:
                 remaining = max(0.0, wait.began + wait.timeout - time.time())
@@ -230,7 +230,7 @@ class Observer:
         if not at.in_lock:  # the engine's own timers move the main thread now and then
             latest = max((wait.began for wait in waits.values()), default=math.inf)
             still = min(stands.here, time.time() - latest)
-        if still < _SETTLED or _may_go_on(waits):
+        if still < _SETTLED or frames.others_go_on(waits):
             return None
         if at.in_lock:
             return self._first(waits, still)
@@ -290,11 +290,3 @@ class Observer:
         waiting = flight.waits_in(self._ledger, at, wait, recent)
         self._known = now, waiting
         return waiting, recent if closely else ()
-
-
-def _may_go_on(waits: Collection[int]) -> bool:
-    """Whether a thread runs what a person wants, and is not among these nor waits for another."""
-    return any(
-        thread not in waits and not is_in_lock
-        for thread, is_in_lock in frames.user_threads().items()
-    )

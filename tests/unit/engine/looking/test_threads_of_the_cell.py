@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import replace
 
 import pytest
@@ -54,6 +55,19 @@ def test_a_rank_that_joins_a_thread_in_a_collective_waits_in_it(of_thread, at, t
     assert (look.state, look.waiting.op, look.waiting.seq) == ("waiting", "all_reduce", 5)
     assert look.in_thread
     assert look.line == "line 4: thread.join()"
+
+
+def test_a_rank_that_joins_a_thread_until_an_alarm_may_go_on(of_thread, at, threads):
+    at(line="line 4: thread.join()", in_lock=True)
+    threads(t1=False)
+    assert not settle(of_thread).may_end
+    before = signal.signal(signal.SIGALRM, lambda *_: None)
+    signal.alarm(30)
+    try:
+        assert settle(of_thread).may_end
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_the_line_of_a_rank_that_waits_in_a_thread_is_the_threads(
