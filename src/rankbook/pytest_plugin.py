@@ -27,6 +27,10 @@ _DEBUGGERS = {"--pdb": "usepdb", "--trace": "trace"}
 """Options that open a debugger in pytest's process, and pytest's names for them."""
 
 
+_SAME_FOR_EACH_EXAMPLE = {"self", "rank", "world_size", "device"}
+"""Arguments that need not be made again for each of the examples that Hypothesis draws."""
+
+
 @dataclass(frozen=True)
 class _Marker:
     """The arguments of ``@pytest.mark.ranks``."""
@@ -91,6 +95,27 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
         pytest.fail("An async test does not run on ranks: call asyncio.run in it.", pytrace=False)
     _marker_of(item)
+    if "hypothesis" in sys.modules:
+        _prepare_for_hypothesis(item)
+
+
+def _prepare_for_hypothesis(item: pytest.Function) -> None:
+    """Have all ranks draw the same examples, and our fixtures taken for what they are."""
+    # Private in Hypothesis, on every function below @given for years: its settings.
+    attribute = "_hypothesis_internal_use_settings"
+    given = getattr(item.function, attribute, None)
+    if given is None:
+        return
+    if not given.derandomize:
+        pytest.fail(
+            "Each rank would draw other examples: add @settings(derandomize=True), and all ranks "
+            "draw the same.",
+            pytrace=False,
+        )
+    if set(inspect.signature(item.function).parameters) <= _SAME_FOR_EACH_EXAMPLE:
+        its: Any = sys.modules["hypothesis"]
+        suppressed = *given.suppress_health_check, its.HealthCheck.function_scoped_fixture
+        setattr(item.function, attribute, its.settings(given, suppress_health_check=suppressed))
 
 
 @pytest.hookimpl(tryfirst=True)

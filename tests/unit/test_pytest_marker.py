@@ -72,6 +72,52 @@ def test_a_test_that_cannot_run_on_ranks_fails_in_a_line(tmp_path, text, why):
     assert why in done.stdout
 
 
+HYPOTHESIS = """
+import sys
+from types import ModuleType, SimpleNamespace
+
+class Settings:
+    def __init__(self, parent=None, derandomize=False, suppress_health_check=()):
+        self.derandomize = parent.derandomize if parent else derandomize
+        self.suppress_health_check = suppress_health_check
+
+sys.modules["hypothesis"] = hypothesis = ModuleType("hypothesis")
+hypothesis.settings = Settings
+hypothesis.HealthCheck = SimpleNamespace(function_scoped_fixture="its scope")
+
+def given(**how):
+    def decorate(function):
+        function._hypothesis_internal_use_settings = Settings(None, **how)
+        return function
+    return decorate
+"""
+"""As much of Hypothesis as the plugin looks at."""
+
+
+def test_a_test_that_draws_other_examples_on_each_rank_is_refused_in_a_line(tmp_path):
+    done = run_pytest(tmp_path, f"{HYPOTHESIS}\n{MARKED}@given()\ndef test_x(rank): pass")
+    assert done.returncode == 1, done.stdout
+    assert "Each rank would draw other examples: add @settings(derandomize=True)" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "suppressed"), [("rank, world_size", ["its scope"]), ("rank, tmp_path", [])]
+)
+def test_fixtures_of_ranks_need_not_be_made_again_for_each_example(tmp_path, arguments, suppressed):
+    (tmp_path / "conftest.py").write_text("""
+import pytest
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem):
+    settings = pyfuncitem.function._hypothesis_internal_use_settings
+    print("suppressed:", list(settings.suppress_health_check))
+    return True
+""")
+    text = f"{HYPOTHESIS}\n{MARKED}@given(derandomize=True)\ndef test_x({arguments}): pass"
+    done = run_pytest(tmp_path, text, "-s")
+    assert f"suppressed: {suppressed}" in done.stdout
+
+
 @pytest.mark.parametrize("option", ["--pdb", "--trace"])
 def test_a_debugger_is_refused_in_a_line(tmp_path, option):
     done = run_pytest(tmp_path, f"{MARKED}def test_x(): pass", option)

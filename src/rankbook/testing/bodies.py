@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Before", "Body", "Filter", "OnRank", "Run", "body_of", "here", "run_of"]
 
-_NOT_ON_RANKS = ("terminal", "cov", "xdist")
+_NOT_ON_RANKS = ("terminal", "cov", "xdist", "hypothesispytest")
 """Plugins that a rank does not load: they belong to the process that reports."""
 
 _OF_WARNINGS = "pythonwarnings"
