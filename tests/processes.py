@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -78,3 +81,18 @@ def listening(processes: list[psutil.Process]) -> set[str]:
             connections = process.net_connections(kind="inet")
             found |= {its.laddr.ip for its in connections if its.status == psutil.CONN_LISTEN}
     return found
+
+
+def run_python(code: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a Python of its own; return what it printed.
+
+    Raises:
+        subprocess.CalledProcessError: It did not end well.
+    """
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )

@@ -16,7 +16,15 @@ from pathlib import Path
 import psutil
 import pytest
 from kernels import kernel_manager
-from processes import child_that_runs, commands, family, has_ended, listening, wait_until
+from processes import (
+    child_that_runs,
+    commands,
+    family,
+    has_ended,
+    listening,
+    run_python,
+    wait_until,
+)
 
 import rankbook
 from rankbook import lastcalls
@@ -149,16 +157,6 @@ def test_a_session_whose_forking_process_was_killed_is_shut_down_cleanly(ipython
     finally:
         session.shutdown()
     assert list(ipython_dir.glob(f"*/*/*{cluster}*")) == []
-
-
-def run_python(code: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
 
 
 def test_loading_the_extension_imports_neither_torch_nor_ipyparallel():

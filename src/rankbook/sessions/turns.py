@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -39,6 +40,7 @@ class Turns:
         self.number = 0
         self._doing = ""
         self._closed = False
+        self._process = os.getpid()
         self._changes = changes
         self._lock = threading.Lock()
         self._ending = ending or threading.Lock()
@@ -46,23 +48,35 @@ class Turns:
     @property
     def doing(self) -> str:
         """What the session is busy with, in words; empty when it is ready."""
-        return _CLOSED if self._closed else self._doing
+        return _CLOSED if self.is_closed else self._doing
 
     @property
     def is_closed(self) -> bool:
-        """Whether there are no more turns."""
-        return self._closed
+        """Whether there are no more turns: in a fork of the session's process, there are none.
+
+        There, its threads are missing, and its exit must not end the engines.
+        """
+        return self._closed or self._is_forked
+
+    @property
+    def _is_forked(self) -> bool:
+        return os.getpid() != self._process
 
     def close(self) -> None:
         """Give no more turns; the present one goes on to its own end."""
         self._closed = True
 
     def refuse_closed(self) -> None:
-        """Raise if the session is shut down.
+        """Raise if the session is shut down, or another process's.
 
         Raises:
             SessionError: It is.
         """
+        if self._is_forked:
+            raise SessionError(
+                f"This session belongs to process {self._process}, of which this one "
+                f"({os.getpid()}) is a fork: use it there."
+            )
         if self.is_closed:
             raise SessionError("This session is shut down: start another with %dist_init.")
 

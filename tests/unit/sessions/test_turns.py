@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 
 import pytest
@@ -157,3 +158,23 @@ def test_a_thread_that_waits_for_a_turn_is_refused_when_turns_are_closed(turns, 
     assert closed.wait(SOON)
     assert refused == [True]
     assert turns.doing == "shut down"
+
+
+def test_in_a_fork_of_its_process_a_session_counts_as_shut_down(turns):
+    hear, say = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            turns.refuse_closed()
+        except SessionError as error:
+            os.write(say, f"{turns.is_closed} {turns.doing}: {error}".encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    os.close(say)
+    with os.fdopen(hear) as heard:
+        assert heard.read() == (
+            f"True shut down: This session belongs to process {os.getpid()}, of which this one "
+            f"({child}) is a fork: use it there."
+        )
+    assert not turns.is_closed
+    turns.refuse_closed()

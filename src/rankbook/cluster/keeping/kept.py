@@ -21,7 +21,7 @@ from typing import Any
 
 from rankbook import folders
 from rankbook.cluster.keeping.held import Holding
-from rankbook.cluster.processes import isolated
+from rankbook.cluster.processes import isolated, lifelines
 from rankbook.errors import ClusterError
 
 __all__ = ["Follower", "Kept", "User", "all_kept", "find", "keep"]
@@ -115,6 +115,7 @@ class User:
     def __init__(self, note: Path) -> None:
         self.note = note
         self._socket = _connected(note)
+        lifelines.hold(self._socket)
         try:
             _send(self._socket, {"use": f"pid {os.getpid()} in {folders.here() or '/'}"})
         except BaseException:

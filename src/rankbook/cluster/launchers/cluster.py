@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import threading
 import time
@@ -12,6 +13,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from rankbook.cluster.keeping import kept
 from rankbook.cluster.keeping.held import Forker, Holding
@@ -55,6 +57,7 @@ class ClusterLauncher(Launcher):
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
+        _clusters.add(cluster)
         self._kept: tuple[float, int] | None = None
         self._keeping = threading.RLock()
         self._held: list[WarmProcess] = []
@@ -195,3 +198,15 @@ def beside_loops(work: Callable[[], object]) -> None:
         return
     with ThreadPoolExecutor(1, "rankbook-beside") as executor:
         executor.submit(work).result()
+
+
+_clusters: WeakSet[Cluster] = WeakSet()
+
+
+def _in_fork() -> None:
+    """Leave the clusters to the process that started them, when this fork of it exits."""
+    for cluster in _clusters:
+        cluster.shutdown_atexit = False
+
+
+os.register_at_fork(after_in_child=_in_fork)

@@ -27,7 +27,7 @@ from traitlets import Integer, Unicode
 
 from rankbook import folders
 from rankbook.cluster.launchers.base import Ended, EngineEvent, Ready
-from rankbook.cluster.processes import isolated
+from rankbook.cluster.processes import isolated, lifelines
 from rankbook.cluster.processes.warm import WarmProcess
 from rankbook.engine.processes import orphans
 
@@ -111,6 +111,7 @@ class _Lifeline(LocalProcessLauncher):
         del n  # only sets of engines have a number
         process = self._popen_process = self._spawn()
         self.lifeline = process.stdin
+        lifelines.hold(self.lifeline)
         self.pid = process.pid
         self.process = psutil.Process(process.pid)
         self.notify_start(self.pid)

@@ -19,7 +19,7 @@ from subprocess import PIPE, Popen, TimeoutExpired
 from typing import Any
 
 from rankbook import folders
-from rankbook.cluster.processes import isolated
+from rankbook.cluster.processes import isolated, lifelines
 
 __all__ = ["WarmProcess"]
 
@@ -56,6 +56,8 @@ class WarmProcess:
             cwd=folders.here() or "/",  # the folder may be gone
             start_new_session=True,  # the terminal's Ctrl-C is the kernel's alone
         )
+        assert self.process.stdin is not None  # noqa: S101 - it is a pipe
+        lifelines.hold(self.process.stdin)
         # Held forever by the thread that closes stdout: a pipe must not be closed while another
         # thread reads it. That is the reading thread, or the one in close() if none reads.
         self._stdout_owner = threading.Lock()
