@@ -18,6 +18,8 @@ from rankbook.sessions.renewal import Renewal
 from rankbook.timing import Timing
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from rankbook.sessions.group.filling import Filled
 
 __all__ = ["Session"]
@@ -177,6 +179,13 @@ class Session(SessionRecords):
         return self._renewal.interrupt(turn)
 
     # -- ends --------------------------------------------------------------------------------
+
+    def __enter__(self) -> Self:
+        """Begin a block at whose end the session shuts down."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.shutdown()
 
     def shutdown(self) -> None:
         """Stop the engines that this session started; leave joined ones, their group destroyed.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from steps import end_of
 
+from rankbook.errors import SessionError
 from rankbook.models import GroupInfo
 
 # -- in the background -------------------------------------------------------------------------
@@ -37,6 +39,15 @@ def test_a_snapshot_holds_backend_world_size_generation_cluster_and_states(forme
     assert [s.info for s in snapshot.states] == [
         GroupInfo("gloo", r, 4, "cpu", r == 0, r, 1) for r in range(4)
     ]
+
+
+def test_a_session_is_shut_down_at_the_end_of_its_block(formed):
+    with pytest.raises(ZeroDivisionError), formed as session:
+        assert session is formed
+        _ = 1 / 0
+    assert formed.is_closed
+    with pytest.raises(SessionError, match="This session is shut down"):
+        formed.run("1")
 
 
 def test_subscribers_are_called_at_every_change(formed, pool):
