@@ -42,9 +42,8 @@ def test_a_snapshot_holds_backend_world_size_generation_cluster_and_states(forme
 
 
 def test_a_session_is_shut_down_at_the_end_of_its_block(formed):
-    with pytest.raises(ZeroDivisionError), formed as session:
+    with formed as session:
         assert session is formed
-        _ = 1 / 0
     assert formed.is_closed
     with pytest.raises(SessionError, match="This session is shut down"):
         formed.run("1")
