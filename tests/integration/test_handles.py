@@ -230,6 +230,42 @@ def test_a_rank_that_asks_until_a_deadline_is_left_alone(world):
     world.session.reset()
 
 
+UNTIL_AN_ALARM = """
+import signal
+def ring(*_): raise TimeoutError
+before = signal.signal(signal.SIGALRM, ring)
+signal.alarm(2)
+try:
+    {}
+except TimeoutError:
+    print('ended')
+finally:
+    signal.signal(signal.SIGALRM, before)
+"""
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        "work = dist.irecv(x, 1)\n    while not work.is_completed(): time.sleep(0.01)",
+        (
+            "from threading import Thread\n    thread = Thread(target=dist.recv, args=(x, 1))\n"
+            "    thread.start()\n    thread.join()"
+        ),
+        "dist.TCPStore('127.0.0.1', 0, 1, True).get('never')",
+    ],
+    ids=["asks", "joins a thread", "a key"],
+)
+def test_a_rank_that_waits_until_an_alarm_is_left_alone(world, wait):
+    with looks() as seen:
+        result = world.session.run(only(0, UNTIL_AN_ALARM.format(wait)))
+    assert result.diagnosis is None
+    assert "ended" in result[0].stdout
+    assert seen
+    assert not any(its.proven for its in seen)
+    world.session.reset()
+
+
 @pytest.mark.parametrize(("code", "its"), ONE_TO_ANOTHER.values(), ids=ONE_TO_ANOTHER)
 @pytest.mark.sample(every=3)
 def test_a_wait_for_a_late_rank_is_no_hang(world, sign, code, its):
