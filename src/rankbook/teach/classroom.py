@@ -197,6 +197,7 @@ def _with_usual_hint(
         is_here=is_here,
         missed=missed,
         communicates=any("dist." in text for text in item.hints),
+        tools=item.tools,
     )
     by_its_value = any(m.gives for m in item.mistakes if m.name == verdict.mistake)
     if is_here or missed or usual == DOTS or (usual == UNWAITED and by_its_value):

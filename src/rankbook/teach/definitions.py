@@ -103,6 +103,9 @@ class Exercise:
     """Seconds after which a try is interrupted."""
     parts: tuple[str, ...] = ()
     """Where the value is a list of several things: what each of them is, ``the gradient of x``."""
+    tools: tuple[str, ...] = ()
+    """Functions of ``dist`` and operations of ``ReduceOp`` that right answers use. If a wrong
+    answer uses another one, it is told what that one does. Empty: it is not."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
+from rankbook.teach.explained import OF_CALLS, OF_MESSAGES
 from rankbook.teach.trying import Tried
 from rankbook.words import in_words
 
@@ -52,35 +53,6 @@ ENDLESS = (
     "If it is a loop that does not end: its condition has to change in each turn, on every rank."
 )
 
-_OF_TORCH = {
-    r"there is no such rank": "That rank is worked out wrongly. Look at the sign (who is to the "
-    "left, who to the right), at the distance of this step, and whether % world_size is missing.",
-    r"Pair is not connected": "A rank cannot send to itself, nor to one that has ended: src= and "
-    "dst= name another rank.",
-    r"invalid output tensor list": "The list needs a tensor for each rank before the call, which "
-    "writes into them: [torch.empty_like(x) for _ in range(world_size)].",
-    r"Expected parameter `\w+` of type torch\.Tensor": "A collective takes a tensor, and writes "
-    "into it. It does not take None, a model, a dict, or a number such as .item() makes.",
-    r"Expected parameter `\w+` of type List": "The collective takes a list with a tensor for each "
-    "rank. list(x.chunk(world_size)) cuts a tensor into such a list.",
-    r"same number of dimensions|each tensor to be equal size": "Tensors of different shapes cannot "
-    "be put together as they are: flatten() each of them first.",
-    r"'NoneType' object has no attribute 'wait'": "A call that blocks returns None, and there is "
-    "nothing to wait for. With async_op=True it returns a handle.",
-    r"is not initialized in the world group map": "group= takes a process group, such as "
-    'mesh.get_group("dp"); not a mesh, and not a name.',
-    r"Must specify global_rank or group_rank": "The call lacks a rank: src=, which gives, for a "
-    "broadcast, a scatter or a recv; dst=, which gets, for a reduce, a gather or a send.",
-    r"scatter_list.* must be specified": "scatter deals out a list, a piece for each rank. To give "
-    "the same to all, there is broadcast.",
-    r"in->size == out->size": "Without sizes, all_to_all_single cuts both tensors into equal "
-    "pieces, so they have to be equally long. Pass two lists: the sizes of what comes, and of what "
-    "is sent.",
-    r"incompatible function arguments": "torch was given an argument of a type that it does not "
-    "take: a rank is an int (// divides to one), an operation is dist.ReduceOp.MAX or the like.",
-}
-"""By words of torch's message, what to say about it."""
-
 _TO_ONE = re.compile(r"\bdist\.(?:reduce|gather)\(")
 _COPIES = re.compile(r"\[(?!\s*None\s*\])[^\[\]]+\]\s*\*\s*(?:world_size|\d)")
 _ASYNC = re.compile(r"async_op\s*=\s*True|\b(?:isend|irecv)\(")
@@ -88,6 +60,9 @@ _COLLECTIVE = r"dist\.(?:all_reduce|broadcast|reduce|all_gather\w*|reduce_scatte
 _RECV_USED = re.compile(r"[\w\])]\s*\+?=\s*(?:\w+\.)*recv\(")
 _RESULT_USED = re.compile(rf"(?:return|=|\()\s*{_COLLECTIVE}\(")
 _RETURNS = re.compile(r"^\s+return\b.", re.MULTILINE)
+_METHOD = re.compile(r"^( +)def (forward|backward)\(.*\n((?:\1 .*\n?|\s*\n)*)", re.MULTILINE)
+_GIVES = re.compile(r"\breturn +(?!None\b)\S")
+_CALLED = re.compile(r"\bdist\.(?:ReduceOp\.)?(\w+)\b")
 
 
 def usual_hint(
@@ -98,6 +73,7 @@ def usual_hint(
     is_here: bool,
     missed: Collection[int] = (),
     communicates: bool = False,
+    tools: Collection[str] = (),
 ) -> str:
     """What to say about an answer that is not right.
 
@@ -108,6 +84,7 @@ def usual_hint(
         is_here: Whether the notebook's own process has defined it since.
         missed: The ranks to which that cell was not given.
         communicates: Whether a right answer tells other ranks something.
+        tools: What right answers use of ``dist`` and ``ReduceOp``; empty: whatever there is.
 
     Returns:
         A hint, or nothing.
@@ -121,8 +98,8 @@ def usual_hint(
     if tried.late:
         return ENDLESS
     if tried.raised:
-        return _of_what_was_raised(name, code, tried)
-    return _of_the_values(code, tried, communicates=communicates)
+        return _of_what_was_raised(name, code, tried) or _of_other_tools(code, tools)
+    return _of_the_values(code, tried, communicates=communicates) or _of_other_tools(code, tools)
 
 
 def _of_the_values(code: str, tried: Tried, *, communicates: bool) -> str:
@@ -142,6 +119,14 @@ def _of_the_calls(code: str) -> str:
     if _COPIES.search(code) and "gather" in code:
         return SAME
     return UNWAITED if is_unwaited(code) else ""
+
+
+def _of_other_tools(code: str, tools: Collection[str]) -> str:
+    """What the first call does that right answers do not need."""
+    if not tools:
+        return ""
+    called = (found[1] for found in _CALLED.finditer(code))
+    return next((OF_CALLS[each] for each in called if each in OF_CALLS.keys() - tools), "")
 
 
 def _of_the_cell(name: str, code: str, missed: Collection[int], *, is_here: bool) -> str:
@@ -164,7 +149,7 @@ def _of_what_was_raised(name: str, code: str, tried: Tried) -> str:
     called = rf"\b{re.escape(name)}(?:\.\w+)?\(\) (?:takes|missing|got an unexpected)"
     if re.search(called, sentences):
         return f"Keep the arguments of {name} as they were in the cell: it is called with those."
-    known = (hint for words, hint in _OF_TORCH.items() if re.search(words, sentences))
+    known = (hint for words, hint in OF_MESSAGES.items() if re.search(words, sentences))
     return next(known, _of_none(code) if "NoneType" in sentences else "")
 
 
@@ -179,7 +164,8 @@ def _is_wrong_on_all_but_one(tried: Tried) -> bool:
 
 
 def _got_none(tried: Tried) -> bool:
-    return any(report.get("got") == "None" for report in tried.said.values())
+    """Whether a rank's value is None, or one of its parts: ``None as the gradient of x``."""
+    return any(re.match(r"None\b", report.get("got", "")) for report in tried.said.values())
 
 
 def _of_none(code: str) -> str:
@@ -188,5 +174,8 @@ def _of_none(code: str) -> str:
             "Collectives of torch return None: they write into the tensor that they are given. Use "
             "that tensor."
         )
+    for method in _METHOD.finditer(code):
+        if not _GIVES.search(method[3]):
+            return f"A {method[2]}() ends without a return, or returns nothing."
     is_class = code.lstrip("% \n").startswith("class") or "\nclass " in code
     return "" if is_class or _RETURNS.search(code) else "The function ends without a return."

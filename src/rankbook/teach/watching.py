@@ -85,6 +85,7 @@ class Watch:
         started: Calls so far.
         waited: Which handles were waited for.
         changed: Calls whose tensor was written to before they were waited for.
+        operations: Names of their operations other than the sum and the mean.
     """
 
     def __init__(self, here: Here) -> None:
@@ -94,6 +95,7 @@ class Watch:
         self.started = 0
         self.waited: set[int] = set()
         self.changed = 0
+        self.operations: set[str] = set()
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -106,6 +108,8 @@ class Watch:
 
     def _all_reduce(self, *args: Any, **how: Any) -> Any:
         self.started += 1
+        operation = str(args[1] if len(args) > 1 else how.get("op", "")).rpartition(".")[2]
+        self.operations |= {operation} - {"", "SUM", "AVG"}
         handle = self._real(*args, **how)
         if handle is None:
             return None

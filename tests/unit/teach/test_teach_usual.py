@@ -73,10 +73,62 @@ def hint_for(code, tried, *, is_here=False, missed=()):
         ("    while True:\n        pass\n", Tried({}, late={0: "In [3] line 2"}), ENDLESS),
         ("    h = dist.irecv(x)\n    k.wait()\n    return x\n", LEFT, "Nothing waits"),
         ("    pass\n", raised("(): incompatible function arguments."), "torch was given"),
+        ("    pass\n", raised("Optional kwarg `mesh_dim` needs to be"), "A mesh of several dim"),
+        ("    pass\n", raised("Mesh dimension 'column' does not exist."), "The mesh has no dim"),
+        ("    pass\n", raised("'int' object has no attribute 'allreduce'"), "group= takes one"),
+        (
+            "    pass\n",
+            raised("unhashable type: 'list' (In [4] line 2: dist.barrier(group=[0, 1]))"),
+            "group= takes one",
+        ),
+        ("    pass\n", raised("Global rank 0 is not part of group <object>"), "src= and dst="),
+        ("    pass\n", raised("a leaf Variable that requires grad is"), "torch does not let"),
+        ("    pass\n", raised("cannot access local variable 'mine' where"), "On that rank"),
+        ("    pass\n", raised("cannot unpack non-iterable Work object"), "Two things are taken"),
     ],
 )
 def test_a_usual_mistake_gets_its_hint(body, tried, begins):
     assert hint_for(f"def f(x):\n{body}", tried).startswith(begins)
+
+
+PART = Tried({0: {"finding": "other", "got": "None as the gradient of x", "want": "4"}})
+
+
+@pytest.mark.parametrize(
+    ("forward", "backward", "begins"),
+    [
+        ("return x", "pass", "A backward() ends without a return"),
+        ("return x", "return None", "A backward() ends without a return"),
+        ("pass", "return x", "A forward() ends without a return"),
+        ("return x", "dist.all_reduce(x); return x", ""),
+        ("return x", "return dist.all_reduce(x)", "Collectives of torch return None"),
+    ],
+)
+def test_a_method_that_returns_nothing_is_named(forward, backward, begins):
+    code = "class f(Function):\n"
+    for name, body in (("forward", forward), ("backward", backward)):
+        code += f"    @staticmethod\n    def {name}(ctx, x):\n        {body}\n"
+    said = hint_for(code, PART)
+    assert said.startswith(begins)
+    assert bool(said) == bool(begins)
+
+
+@pytest.mark.parametrize(
+    ("call", "begins"),
+    [
+        ("dist.broadcast(x, 0)", "dist.broadcast gives every rank"),
+        ("dist.all_reduce(x, dist.ReduceOp.MAX)", "ReduceOp.MAX keeps the largest"),
+        ("dist.all_reduce(x, op=dist.ReduceOp.AVG)", ""),
+        ("dist.all_reduce(x)", ""),
+    ],
+)
+@pytest.mark.parametrize("tried", [OTHER, raised("sizes differ")])
+def test_a_call_that_right_answers_do_not_need_is_explained(call, begins, tried):
+    code = f"def f(x):\n    {call}\n    return x\n"
+    said = usual_hint("f", code, tried, is_here=False, tools=("all_reduce", "AVG"))
+    assert said.startswith(begins)
+    assert bool(said) == bool(begins)
+    assert hint_for(code, tried) == ""
 
 
 @pytest.mark.parametrize(

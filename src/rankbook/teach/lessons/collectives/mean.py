@@ -50,6 +50,7 @@ MEAN = Exercise(
     parts=("the mean", "x afterwards"),
     right=_with_mean(),
     targets=(Target("calls", "calls", "calls", most=1),),
+    tools=("all_reduce", "all_gather", "AVG"),
     hints=(
         "Every rank needs the result: which collective leaves a sum on all of them?",
         "dist.all_reduce works in place: it would change x. Give it a copy.",
@@ -103,6 +104,18 @@ MEAN = Exercise(
             _mean_cell("m = x.mean()", "dist.all_reduce(m)", "return m / world_size"),
             says="has one number, not four",
             gives=lambda here: [_with_mean()(here)[0][0], _mine(here)],
+        ),
+        Mistake(
+            "other-dimension",
+            "Each rank's tensor was averaged by itself. In torch.stack(parts) the ranks are "
+            "dimension 0: .mean(0).",
+            _mean_cell(
+                "parts = [torch.empty_like(x) for _ in range(world_size)]",
+                "dist.all_gather(parts, x)",
+                "return torch.stack(parts).mean(1)",
+            ),
+            says="has a mean for each rank, not for each place",
+            gives=lambda here: [here.torch.tensor([1.0, 10.0, 100.0, 1000.0]), _mine(here)],
         ),
         Mistake(
             "reduce",

@@ -65,6 +65,11 @@ def _only_rank_0_is_right(seen: Seen) -> bool:
     return not (seen.hang or seen.raised) and seen.right == {0}
 
 
+def _with_the_largest_sum(here: Here) -> Any:
+    parts = _whole(here).chunk(here.world_size)
+    return parts[here.rank] / max(part.sum() for part in parts)
+
+
 def _has_overflown(seen: Seen) -> bool:
     return any(notes.get("overflow") for notes in seen.notes.values())
 
@@ -87,6 +92,7 @@ SOFTMAX = Exercise(
         "m = x.max(); dist.all_reduce(m, dist.ReduceOp.MAX); e = (x - m).exp(); s = e.sum(); "
         "dist.all_reduce(s); return e / s",
     ),
+    tools=("all_reduce", "MAX", "all_gather"),
     mistakes=(
         Mistake(
             "alone",
@@ -127,6 +133,64 @@ SOFTMAX = Exercise(
             ),
             says="has the sum of all parts",
             gives=_with_summed_places,
+        ),
+        Mistake(
+            "sums-beside",
+            "The sums were taken number by number, and each number was divided by its own. All "
+            "numbers have one sum: s = e.sum(), then all_reduce(s).",
+            _softmax_cell(
+                "m = x.max()",
+                "dist.all_reduce(m, dist.ReduceOp.MAX)",
+                "e = (x - m).exp()",
+                "s = e.clone()",
+                "dist.all_reduce(s)",
+                "return e / s",
+            ),
+            says="has divided each number by a sum of its own",
+            gives=lambda here: _softmax(here) / sum(_whole(here).chunk(here.world_size)),
+        ),
+        Mistake(
+            "largest-sum",
+            "The sums of the ranks were not added up: MAX has kept the largest of them. The second "
+            "all_reduce adds, which it does without an operation.",
+            _softmax_cell(
+                "m = x.max()",
+                "dist.all_reduce(m, dist.ReduceOp.MAX)",
+                "e = (x - m).exp()",
+                "s = e.sum()",
+                "dist.all_reduce(s, dist.ReduceOp.MAX)",
+                "return e / s",
+            ),
+            says="has divided by the largest of the sums",
+            gives=_with_the_largest_sum,
+        ),
+        Mistake(
+            "returns-the-sum",
+            "That is the sum over all ranks. The softmax is e divided by it.",
+            _softmax_cell(
+                "m = x.max()",
+                "dist.all_reduce(m, dist.ReduceOp.MAX)",
+                "s = (x - m).exp().sum()",
+                "dist.all_reduce(s)",
+                "return s",
+            ),
+            says="has the sum, not its softmax",
+            gives=lambda here: _not_divided(here).sum() / _softmax(here).sum(),
+        ),
+        Mistake(
+            "mean-of-sums",
+            "The sum over all ranks was divided by world_size, so the softmax adds up to 4. It is "
+            "the sum that counts, not its mean.",
+            _softmax_cell(
+                "m = x.max()",
+                "dist.all_reduce(m, dist.ReduceOp.MAX)",
+                "e = (x - m).exp()",
+                "s = e.sum()",
+                "dist.all_reduce(s)",
+                "return e / (s / world_size)",
+            ),
+            says="has four times the softmax",
+            gives=lambda here: _softmax(here) * here.world_size,
         ),
         Mistake(
             "not-divided",

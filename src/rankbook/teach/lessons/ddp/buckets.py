@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from rankbook.teach.definitions import Exercise, Mistake
+
+if TYPE_CHECKING:
+    from rankbook.teach.here import Here
 from rankbook.teach.lessons.ddp import shared
 
 __all__ = ["BUCKETED"]
@@ -37,6 +42,37 @@ _COPY = (
 )
 _LANDED = ("for bucket, flat, handle in self.flying:", "    handle.wait()")
 
+_MEAN = "    flat /= world_size"
+
+
+def _added_to_its_own(here: Here) -> list[Any]:
+    pairs = zip(shared.own_gradients(here), shared.mean_gradients(here), strict=True)
+    return [own + mean for own, mean in pairs]
+
+
+def _always_the_beginning(here: Here) -> list[Any]:
+    """What comes of writing the beginning of a bucket's tensor into each of its gradients."""
+    parameters = list(shared.new_model(here, 0).parameters())
+    means = shared.mean_gradients(here)
+    numbers = {id(parameter): number for number, parameter in enumerate(parameters)}
+    for bucket in here.make_buckets(_Listed(parameters), 16384):
+        places = [numbers[id(parameter)] for parameter in bucket]
+        flat = here.torch.cat([means[place].flatten() for place in places])
+        for place in places:
+            means[place] = flat[: means[place].numel()].view_as(means[place])
+    return means
+
+
+class _Listed:
+    """As much of a model as ``make_buckets`` looks at."""
+
+    def __init__(self, parameters: list[Any]) -> None:
+        self._parameters = parameters
+
+    def parameters(self) -> list[Any]:
+        return self._parameters
+
+
 BUCKETED = Exercise(
     name="buckets",
     title="Few large messages instead of many small ones",
@@ -52,7 +88,57 @@ BUCKETED = Exercise(
         "flat.split([p.numel() for p in bucket]) cuts it where the gradients begin.",
         "p.grad.copy_(part.view_as(p)) writes a part back into its gradient.",
     ),
+    tools=("all_reduce", "AVG"),
     mistakes=(
+        shared.not_added(
+            _bucketed(
+                (
+                    _FLAT[0],
+                    "handle = dist.all_reduce(flat, dist.ReduceOp.MAX, async_op=True)",
+                    "self.flying.append((bucket, flat, handle))",
+                ),
+                (*_LANDED, *_COPY),
+            )
+        ),
+        Mistake(
+            "equal-parts",
+            "The gradients of a bucket have different sizes, and chunk cuts the flat tensor into "
+            "equal parts: flat.split([p.numel() for p in bucket]).",
+            _bucketed(
+                _FLAT,
+                (
+                    *_LANDED,
+                    _MEAN,
+                    "    for p, part in zip(bucket, flat.chunk(len(bucket))):",
+                    _COPY[1],
+                ),
+            ),
+            seen=lambda seen: seen.raises("is invalid for input of size"),
+        ),
+        Mistake(
+            "adds",
+            "The mean was added to what p.grad had, which is this rank's own gradient. Write over "
+            "it: p.grad.copy_(part.view_as(p)).",
+            _bucketed(_FLAT, (*_LANDED, _MEAN, _COPY[0], "        p.grad += part.view_as(p)")),
+            says="has the mean added to its own gradient",
+            gives=_added_to_its_own,
+        ),
+        Mistake(
+            "same-beginning",
+            "Every gradient of a bucket got the beginning of the flat tensor. The next one begins "
+            "where the one before it ends: flat.split([p.numel() for p in bucket]).",
+            _bucketed(
+                _FLAT,
+                (
+                    *_LANDED,
+                    _MEAN,
+                    "    for p in bucket:",
+                    "        p.grad.copy_(flat[: p.numel()].view_as(p))",
+                ),
+            ),
+            says="has the beginning of a bucket in all of its gradients",
+            gives=_always_the_beginning,
+        ),
         Mistake(
             "stays-flat",
             "The sums are in the flat tensors, but not in the gradients: torch.cat makes a "

@@ -62,7 +62,14 @@ HOOKS = Exercise(
         "finish() waits for every handle, and divides each gradient by world_size after that.",
         f"on_gradient: {_ASYNC}",
     ),
+    tools=("all_reduce", "AVG"),
     mistakes=(
+        shared.not_added(
+            _hooked(
+                _ASYNC.replace("async_op", "op=dist.ReduceOp.MAX, async_op"),
+                *_WAIT,
+            )
+        ),
         Mistake(
             "into-a-copy",
             "What was reduced is a copy: parameter.grad / world_size is a new tensor. Give "
@@ -102,7 +109,8 @@ HOOKS = Exercise(
         ),
         Mistake(
             "sum",
-            "The gradients were added up, but not divided: a step would be four times too long.",
+            "The gradients were added up, but not divided: a step would be four times too long. In "
+            "finish(), after wait(), divide parameter.grad itself: parameter.grad /= world_size.",
             _hooked(_ASYNC, *_WAIT),
             says="has the sum of the gradients, not the mean",
             gives=shared.summed_gradients,
@@ -118,8 +126,21 @@ HOOKS = Exercise(
                 "parameter.grad /= world_size",
                 "self.started.clear()",
             ),
-            says="has the sum of the gradients, and only one of them is the mean",
+            says="has divided one of the gradients only",
             gives=lambda here: [shared.mean_gradients(here)[0], *shared.summed_gradients(here)[1:]],
+        ),
+        Mistake(
+            "waits-for-one",
+            "Only some of the calls are waited for. Append every handle to the list, which = "
+            "would write over, and wait for each of them in a loop.",
+            _hooked(
+                "self.started = [(parameter, dist.all_reduce(parameter.grad, async_op=True))]",
+                *_WAIT,
+                *_DIVIDE,
+            ),
+            seen=lambda seen: any(
+                0 < notes["waited"] < notes["asynchronous"] for notes in seen.notes.values()
+            ),
         ),
         Mistake(
             "never-waits",

@@ -35,6 +35,13 @@ def _mixed(here: Here) -> list[Any]:
     return [a if a.dim() > 1 else b for a, b in zip(first, own, strict=True)]
 
 
+def _only(here: Here, place: int) -> list[Any]:
+    """One parameter of rank 0, the others of this rank."""
+    first, own = (shared.weights_of(_model(here, rank)) for rank in (0, here.rank))
+    own[place] = first[place]
+    return own
+
+
 def _average_start(here: Here) -> list[Any]:
     models = [shared.weights_of(_model(here, rank)) for rank in range(here.world_size)]
     return [sum(each) / here.world_size for each in zip(*models, strict=True)]
@@ -54,7 +61,40 @@ SAME_START = Exercise(
         "dist.broadcast writes into the tensor that it is given. Give it each parameter's data.",
         "for parameter in model.parameters(): dist.broadcast(parameter.data, src=0)",
     ),
+    tools=("broadcast",),
     mistakes=(
+        Mistake(
+            "first-only",
+            "Only the first parameter was broadcast: something ends the loop in its first turn, a "
+            "return or a break that stands inside it. Every parameter has to travel.",
+            _start(
+                "for parameter in model.parameters():",
+                "    dist.broadcast(parameter.data, src=0)",
+                "    return model",
+            ),
+            says="has the first parameter of rank 0, and its own others",
+            gives=lambda here: _only(here, 0),
+        ),
+        Mistake(
+            "last-only",
+            "Only the last parameter was broadcast: the call stands below the loop, and belongs "
+            "into it. Indent it.",
+            _start(
+                "for parameter in model.parameters():",
+                "    data = parameter.data",
+                "dist.broadcast(data, src=0)",
+            ),
+            says="has the last parameter of rank 0, and its own others",
+            gives=lambda here: _only(here, -1),
+        ),
+        Mistake(
+            "sum",
+            "all_reduce has added up the weights of all ranks. Here one rank gives, and all others "
+            "take what it has: broadcast.",
+            _start("for parameter in model.parameters():", "    dist.all_reduce(parameter.data)"),
+            says="has the sum of four models",
+            gives=lambda here: [here.world_size * mean for mean in _average_start(here)],
+        ),
         Mistake(
             "average",
             "All ranks begin with the same weights now, but with the mean of four random models, "

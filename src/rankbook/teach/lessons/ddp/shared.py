@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from rankbook.teach.definitions import Target
+from rankbook.teach.definitions import Mistake, Target
 from rankbook.teach.watching import Watch
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ __all__ = [
     "loss_of",
     "mean_gradients",
     "new_model",
+    "not_added",
     "own_gradients",
     "summed_gradients",
     "targets",
@@ -102,6 +103,7 @@ def trying(wrapper: str) -> Callable[[Here], list[Any]]:
             early=early,
             waited=len(watch.waited),
             changed=watch.changed,
+            operations=sorted(watch.operations),
         )
         # Copies: what the first step left in a list may be changed by the second.
         gradients = [each if each is None else each.clone() for each in _of(model)]
@@ -137,6 +139,21 @@ def _are_scaled(here: Here, gradients: list[Any]) -> bool:
 
 def _of(model: Any) -> list[Any]:
     return [parameter.grad for parameter in model.parameters()]
+
+
+def not_added(example: str) -> Mistake:
+    """The mistake of another operation than adding.
+
+    Args:
+        example: A cell that makes it.
+    """
+    return Mistake(
+        "not-added",
+        "Gradients are added up, which all_reduce does if it is given no operation. MAX, MIN and "
+        "PRODUCT make something else of them.",
+        example,
+        seen=lambda seen: any(notes.get("operations") for notes in seen.notes.values()),
+    )
 
 
 def targets(collectives: int) -> tuple[Target, ...]:

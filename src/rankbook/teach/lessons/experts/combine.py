@@ -11,6 +11,7 @@ from rankbook.teach.definitions import Exercise, Mistake, Target, cell_of
 if TYPE_CHECKING:
     from rankbook.teach.here import Here
 from rankbook.teach.lessons.experts import shared
+from rankbook.teach.lessons.experts.sizes import sizes_compared
 
 __all__ = ["COMBINE"]
 
@@ -19,7 +20,8 @@ def _try_combine(here: Here) -> Any:
     rank = here.rank
     order = here.torch.tensor(shared.order_of(rank))
     sent, came = shared.sent_by(rank), shared.came_to(rank)
-    return here.combine(shared.arrived_at(here, rank), order, sent, came)
+    with sizes_compared(here):
+        return here.combine(shared.arrived_at(here, rank), order, sent, came)
 
 
 def _in_order(change: Callable[[Here, Any], Any]) -> Callable[[Here], Any]:
@@ -44,7 +46,8 @@ COMBINE = Exercise(
     needs=("combine",),
     tries=_try_combine,
     right=lambda here: shared.tokens_of(here, here.rank),
-    targets=(Target("calls", "calls", "calls", most=1),),
+    targets=(Target("calls", "exchanges", "calls", most=1),),
+    tools=("all_to_all_single",),
     hints=(
         "How many rows come back to a rank? As many as it has sent.",
         "back = results.new_empty(sum(sent), results.shape[1]); "
@@ -67,6 +70,42 @@ COMBINE = Exercise(
             _combine_cell(*_BACK, "return back[order]"),
             says="has put its results into order twice",
             gives=_in_order(lambda here, back: back[shared.order_of(here.rank)]),
+        ),
+        Mistake(
+            "ordered-too-soon",
+            "order belongs to the tokens that this rank has sent, not to the results of its "
+            "expert, of which there are more or fewer. Send the results as they are; order is for "
+            "what comes back.",
+            _combine_cell(
+                _BACK[0],
+                "dist.all_to_all_single(back, results[order], sent, came)",
+                "return back",
+            ),
+            seen=lambda seen: seen.raises("is out of bounds for dimension 0"),
+        ),
+        Mistake(
+            "stays-here",
+            "These are the results of this rank's expert, for tokens of all ranks. Each has to go "
+            "back to the rank of its token first: all_to_all_single.",
+            _combine_cell(
+                "output = torch.empty_like(results)",
+                "output[order] = results",
+                "return output",
+            ),
+            seen=lambda seen: seen.raises("shape mismatch"),
+        ),
+        Mistake(
+            "no-sizes",
+            "Without sizes, all_to_all_single cuts the results into equal pieces, wherever they "
+            "came from. Pass both lists: sent, then came.",
+            _combine_cell(
+                _BACK[0],
+                "dist.all_to_all_single(back, results)",
+                "output = torch.empty_like(back)",
+                "output[order] = back",
+                "return output",
+            ),
+            seen=lambda seen: seen.raises("equal pieces") or seen.raises("which expects"),
         ),
         Mistake(
             "sizes-as-before",

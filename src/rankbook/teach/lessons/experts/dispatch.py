@@ -9,6 +9,7 @@ from rankbook.teach.definitions import Exercise, Mistake, Target, cell_of
 if TYPE_CHECKING:
     from rankbook.teach.here import Here
 from rankbook.teach.lessons.experts import shared
+from rankbook.teach.lessons.experts.sizes import sizes_compared
 
 __all__ = ["DISPATCH"]
 
@@ -16,7 +17,8 @@ __all__ = ["DISPATCH"]
 def _try_dispatch(here: Here) -> list[Any]:
     rank = here.rank
     tokens, choice = shared.tokens_of(here, rank), shared.choice_of(here, rank)
-    arrived, order, sent, came = here.dispatch(tokens, choice)
+    with sizes_compared(here):
+        arrived, order, sent, came = here.dispatch(tokens, choice)
     return [arrived, here.torch.as_tensor(order), shared.sizes_of(sent), shared.sizes_of(came)]
 
 
@@ -64,7 +66,8 @@ DISPATCH = Exercise(
     tries=_try_dispatch,
     parts=("arrived", "order", "sent", "came"),
     right=_dispatched,
-    targets=(Target("calls", "calls", "calls", most=2),),
+    targets=(Target("calls", "exchanges", "calls", most=2),),
+    tools=("all_to_all_single",),
     hints=(
         "Four steps: put into order, count, exchange the counts, exchange the tokens.",
         "counts = torch.bincount(choice, minlength=world_size); arriving = "
@@ -73,6 +76,74 @@ DISPATCH = Exercise(
         "dist.all_to_all_single(arrived, tokens[order], came, sent)",
     ),
     mistakes=(
+        Mistake(
+            "no-minlength",
+            "bincount counts up to the largest number that it meets. A rank whose tokens all want "
+            "experts 0 to 2 gets three counts, where four are exchanged: minlength=world_size.",
+            cell_of(
+                "dispatch(tokens, choice)",
+                "order = choice.argsort(stable=True)",
+                "counts = torch.bincount(choice)",
+                *_EXCHANGE,
+                _ROOM,
+                "dist.all_to_all_single(arrived, tokens[order], came, sent)",
+                "return arrived, order, sent, came",
+            ),
+            seen=lambda seen: seen.raises("equal pieces"),
+        ),
+        Mistake(
+            "not-exchanged",
+            "A rank cannot know by itself how much the others send to it: they have to say so. "
+            "Exchange the counts first: dist.all_to_all_single(arriving, counts).",
+            _dispatch_cell(
+                "sent = came = counts.tolist()",
+                _ROOM,
+                "dist.all_to_all_single(arrived, tokens[order], came, sent)",
+            ),
+            seen=lambda seen: seen.raises("which expects") and not seen.raises("expects rows of"),
+        ),
+        Mistake(
+            "no-rows",
+            "A token is a row of numbers, and the place for what arrives needs rows as long: "
+            "tokens.new_empty(sum(came), tokens.shape[1]).",
+            _dispatch_cell(
+                *_EXCHANGE,
+                "arrived = torch.empty(sum(came))",
+                "dist.all_to_all_single(arrived, tokens[order], came, sent)",
+            ),
+            seen=lambda seen: seen.raises("expects rows of"),
+        ),
+        Mistake(
+            "exchanged-lists",
+            "The last two stand in each other's place: first how many were sent, then how many "
+            "came.",
+            cell_of(
+                "dispatch(tokens, choice)",
+                "order = choice.argsort(stable=True)",
+                "counts = torch.bincount(choice, minlength=world_size)",
+                *_EXCHANGE,
+                _ROOM,
+                "dist.all_to_all_single(arrived, tokens[order], came, sent)",
+                "return arrived, order, came, sent",
+            ),
+            says="has returned the two lists in each other's place",
+            gives=lambda here: [*_dispatched(here)[:2], *_dispatched(here)[:1:-1]],
+        ),
+        Mistake(
+            "sorted-values",
+            "sort() returns values and places together, and the values are experts. The places "
+            "alone are what argsort(stable=True) returns.",
+            cell_of(
+                "dispatch(tokens, choice)",
+                "order = choice.sort()",
+                "counts = torch.bincount(choice, minlength=world_size)",
+                *_EXCHANGE,
+                _ROOM,
+                "dist.all_to_all_single(arrived, tokens[order], came, sent)",
+                "return arrived, order, sent, came",
+            ),
+            seen=lambda seen: seen.raises("is out of bounds for dimension 1"),
+        ),
         Mistake(
             "not-sorted",
             "The sizes fit, but the tokens were sent in the order in which they are: the first "

@@ -54,6 +54,7 @@ def _try_stopwatch(here: Here) -> Any:
         here.dist.all_reduce = reduce
         here.note(prepared=len(prepared), operations=operations)
     is_number = isinstance(got, here.torch.Tensor) and got.numel() == 1
+    here.note(several=isinstance(got, here.torch.Tensor) and not is_number)
     return float(got) if is_number else got
 
 
@@ -99,12 +100,30 @@ STOPWATCH = Exercise(
     ),
     mistakes=(
         Mistake(
+            "no-median",
+            "These are the times of all rounds. Return one number, their median: "
+            "took.median().item().",
+            _stopwatch_cell(_TOOK, end=(_SLOWEST, "return took")),
+            seen=lambda seen: any(notes.get("several") for notes in seen.notes.values()),
+        ),
+        Mistake(
             "no-barrier",
             "The time has the lateness of rank 3 in it, whose prepare() takes longest. Let all "
             "ranks meet in a barrier after prepare(), before the clock starts.",
             _stopwatch_cell(_TOOK, before="pass", end=(_SLOWEST, "return took.median().item()")),
             says="has measured rank 3's lateness, too",
             gives=_is(_SLOW + _LATE),
+        ),
+        Mistake(
+            "one-start",
+            "The clock was started once, so each round has all those before it in its time. Look "
+            "at the clock in every round, right before act().",
+            "%%dist\ndef milliseconds(prepare, act, rounds):\n    took = torch.zeros(rounds)\n"
+            "    dist.barrier()\n    began = time.perf_counter()\n    for i in range(rounds):\n"
+            "        prepare()\n        dist.barrier()\n        act()\n"
+            f"        {_TOOK}\n    {_SLOWEST}\n    return took.median().item()\n",
+            says="has the time since the first round began",
+            gives=_is(3 * _LATE + _FIRST + _SLOW + _FAST),
         ),
         Mistake(
             "mean",

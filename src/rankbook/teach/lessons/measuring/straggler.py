@@ -29,7 +29,10 @@ def _try_straggler(here: Here) -> Any:
 
     with clock.running(here.variables):
         named = here.straggler(lambda: clock.passes(_WORK[here.rank]), communicate, _STEPS)
-    here.note(itself=type(named) is int and named == here.rank)
+    here.note(
+        itself=type(named) is int and named == here.rank,
+        seconds=isinstance(named, float),
+    )
     return named
 
 
@@ -86,6 +89,33 @@ STRAGGLER = Exercise(
             _straggler_cell(("work()", _BEGAN, "communicate()", _OWN), _LARGEST),
             says="names the rank that waits longest",
             gives=lambda here: 3,  # noqa: ARG005 - the same on all ranks
+        ),
+        Mistake(
+            "seconds",
+            "These are seconds: the longest time of all, perhaps. The question is which rank has "
+            "it, so gather the times of all ranks, and take their argmax.",
+            _straggler_cell(
+                (_BEGAN, "work()", _OWN, "communicate()"),
+                ("dist.all_reduce(own, dist.ReduceOp.MAX)", "return own.item()"),
+            ),
+            says="returned a time, not a rank",
+            seen=lambda seen: any(notes.get("seconds") for notes in seen.notes.values()),
+        ),
+        Mistake(
+            "knows-only-itself",
+            "Only the straggler knows that it is the one. All ranks have to return its number: "
+            "gather the times of all ranks, and take their argmax.",
+            _straggler_cell(
+                (_BEGAN, "work()", _OWN, "communicate()"),
+                (
+                    "most = own.clone()",
+                    "dist.all_reduce(most, dist.ReduceOp.MAX)",
+                    "return rank if own == most else None",
+                ),
+            ),
+            seen=lambda seen: (
+                seen.right == {1} and set(seen.findings.values()) == {"right", "other"}
+            ),
         ),
         Mistake(
             "does-not-ask",

@@ -61,6 +61,39 @@ PAYS = Exercise(
     ),
     mistakes=(
         Mistake(
+            "upside-down",
+            "That is one rank divided by many: it gets smaller where the ranks are faster. Turn "
+            "the fraction around.",
+            _cell_of(*_STEP, "return step / (ranks * (forward + backward))"),
+            says="has the fraction upside down",
+            gives=_speedups(lambda *case: 1 / _speedup(*case)),
+        ),
+        Mistake(
+            "exchanged",
+            "The two cases stand in each other's place. With overlap the longer of backward and "
+            "communicating counts; without it, one comes after the other.",
+            _cell_of("if not overlap:", *_STEP[1:], "return ranks * (forward + backward) / step"),
+            says="overlaps where it should not, and does not where it should",
+            gives=_speedups(
+                lambda ranks, forward, backward, communicate, overlap: _speedup(
+                    ranks, forward, backward, communicate, not overlap
+                )
+            ),
+        ),
+        Mistake(
+            "alone-communicates",
+            "One rank alone has nobody to communicate with: its step is forward + backward.",
+            _cell_of(*_STEP, "return ranks * (forward + backward + communicate) / step"),
+            says="has one rank communicate, too",
+            gives=_speedups(
+                lambda ranks, forward, backward, communicate, overlap: (
+                    _speedup(ranks, forward, backward, communicate, overlap)
+                    * (forward + backward + communicate)
+                    / (forward + backward)
+                )
+            ),
+        ),
+        Mistake(
             "one-batch",
             "That is the share of the time that a rank computes: the efficiency. In each step, "
             "*every* rank does a batch of its own: times ranks.",

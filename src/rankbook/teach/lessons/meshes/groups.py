@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rankbook.ranks import label
-from rankbook.teach.definitions import Exercise, Mistake, cell_of
+from rankbook.teach.definitions import Exercise, Mistake, Seen, cell_of
 
 if TYPE_CHECKING:
     from rankbook.teach.here import Here
@@ -32,6 +32,8 @@ def _in_step(here: Here, made: list[list[int]]) -> Iterator[None]:
     torch, dist, real = here.torch, here.dist, here.dist.new_group
 
     def new_group(ranks: Any = None, *args: Any, **how: Any) -> Any:
+        if how.get("use_local_synchronization"):  # the members alone make their group
+            return real(ranks, *args, **how)
         made.append(_read(here, ranks))
         asked = torch.tensor(sum(1 << rank for rank in made[-1]))
         low, high = asked.clone(), asked.clone()
@@ -49,6 +51,8 @@ def _in_step(here: Here, made: list[list[int]]) -> Iterator[None]:
 
 
 def _read(here: Here, ranks: Any) -> list[int]:
+    if isinstance(ranks, int):
+        raise TypeError("new_group takes a list of ranks, such as [0, 1], not numbers one by one")
     members = list(range(here.world_size) if ranks is None else ranks)
     if not all(isinstance(rank, int) for rank in members):
         raise TypeError("new_group takes the ranks of one group, such as [0, 1], not lists of them")
@@ -64,16 +68,29 @@ def _try_groups(here: Here) -> list[str] | None:
         return _apart(made)
     if groups == [None, None]:
         return None
-    here.note(outside=here.dist.GroupMember.NON_GROUP_MEMBER in groups)
+    here.note(
+        outside=here.dist.GroupMember.NON_GROUP_MEMBER in groups,
+        kinds=[type(group).__name__ for group in groups if _is_something_else(here, group)],
+    )
     return [_members(here, group) for group in groups]
+
+
+def _is_something_else(here: Here, group: Any) -> bool:
+    outside = here.dist.GroupMember.NON_GROUP_MEMBER
+    return not (isinstance(group, here.dist.ProcessGroup) or group == outside)
+
+
+def _gave(*kinds: str) -> Callable[[Seen], bool]:
+    """Whether a rank has returned something of these types in place of a group."""
+    return lambda seen: any(set(kinds) & set(n.get("kinds", ())) for n in seen.notes.values())
 
 
 def _members(here: Here, group: Any) -> str:
     """Whom a rank would meet in a group; nothing is sent, since others may have another group."""
     if isinstance(group, here.dist.ProcessGroup):
         return f"with ranks {label(here.dist.get_process_group_ranks(group))}"
-    is_outside = group == here.dist.GroupMember.NON_GROUP_MEMBER
-    return "in no group" if is_outside else f"a {type(group).__name__}, no group"
+    is_something_else = _is_something_else(here, group)
+    return f"a {type(group).__name__}, no group" if is_something_else else "in no group"
 
 
 def _apart(made: list[list[int]]) -> list[str]:
@@ -98,6 +115,11 @@ def _in_the_last(here: Here) -> list[str]:
         for lists in (shared.ROWS, shared.COLUMNS)
     ]
 
+
+_MESH = (
+    "from torch.distributed.device_mesh import DeviceMesh",
+    'mesh = DeviceMesh("cpu", lists)',
+)
 
 _groups_cell = partial(cell_of, "my_group(lists)")
 
@@ -158,6 +180,46 @@ GROUPS = Exercise(
             _groups_cell("return dist.new_subgroups_by_enumeration(lists)"),
             says="returned a pair of a group and a list",
             gives=lambda here: ["a tuple, no group"] * 2,  # noqa: ARG005 - the same on all ranks
+        ),
+        Mistake(
+            "a-mesh",
+            "A mesh is no group, nor is a slice of one. mesh.get_group(dim) is the group of one of "
+            "its dimensions that this rank is in.",
+            _groups_cell(*_MESH, "return mesh"),
+            says="returned a mesh",
+            seen=_gave("DeviceMesh"),
+        ),
+        Mistake(
+            "several",
+            "What was returned is not one group: a list of groups, or of ranks. Keep what "
+            "new_group returns for the list with this rank, and return that.",
+            _groups_cell("return [dist.new_group(ranks) for ranks in lists]"),
+            says="returned something that is no group",
+            seen=_gave("list", "dict", "int"),
+        ),
+        Mistake(
+            "across",
+            "The group along dimension 0 of that mesh has the ranks that stand in the same place "
+            "of each list. The ranks of one list are its dimension 1: mesh.get_group(1).",
+            _groups_cell(*_MESH, "return mesh.get_group(0)"),
+            says="is with the ranks in the same place of the other lists",
+            gives=_grouped(shared.COLUMNS, shared.ROWS),
+        ),
+        Mistake(
+            "all-at-once",
+            "new_group makes one group, of the ranks that it is given in one list. Call it once "
+            "for each of the lists, in a loop.",
+            _groups_cell("return dist.new_group(lists)"),
+            seen=lambda seen: seen.raises("new_group takes"),
+        ),
+        Mistake(
+            "by-rank",
+            "There are as many groups as lists, not as many as ranks, so a rank's number is no "
+            "place in them. Ask which list the rank is in: if rank in ranks.",
+            _groups_cell(
+                "groups = [dist.new_group(ranks) for ranks in lists]", "return groups[rank]"
+            ),
+            seen=lambda seen: seen.raises("list index out of range"),
         ),
         Mistake(
             "leaves-early",

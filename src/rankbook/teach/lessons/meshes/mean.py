@@ -32,6 +32,13 @@ def _mean(lists: list[list[int]], divisor: float) -> Callable[[Here], list[Any]]
     return gives
 
 
+def _first_only(here: Here) -> list[Any]:
+    return [_mean(shared.COLUMNS, 2)(here)[0], _mean(_ALONE, 1)(here)[1]]
+
+
+_ALONE = [[0], [1], [2], [3]]
+
+
 def _mean_cell(group: str, divisor: str) -> str:
     divide = f"        parameter.grad /= {divisor}\n" if divisor else ""
     return (
@@ -54,7 +61,16 @@ MEAN = Exercise(
         "dist.all_reduce(parameter.grad, group=column); "
         "parameter.grad /= dist.get_world_size(column)",
     ),
+    tools=("all_reduce", "AVG"),
     mistakes=(
+        Mistake(
+            "first-only",
+            "Only the first gradient was averaged: something ends the loop in its first turn, a "
+            "return or a break that stands inside it.",
+            _mean_cell(", group=column", "2") + "        return\n",
+            says="has averaged the first gradient only",
+            gives=_first_only,
+        ),
         Mistake(
             "all-ranks",
             "All four ranks take part in that mean. Two of them hold the other half of the model: "
@@ -78,7 +94,7 @@ MEAN = Exercise(
             "%%dist\ndef average_gradients(parameters):\n    for parameter in parameters:\n"
             "        mean = parameter.grad / 2\n        dist.all_reduce(mean, group=column)\n",
             says="has its own gradients, as they were",
-            gives=_mean([[0], [1], [2], [3]], 1),
+            gives=_mean(_ALONE, 1),
         ),
         Mistake(
             "row",

@@ -24,7 +24,8 @@ _WHOLE = 12.0
 
 def _try_norm(here: Here) -> Any:
     parts = here.torch.tensor(_PARTS[here.rank % 2]).split([3, 1])
-    return here.gradient_norm(list(parts), [here.torch.tensor([_WHOLE])])
+    norm = here.gradient_norm(list(parts), [here.torch.tensor([_WHOLE])])
+    return here.torch.tensor(norm) if isinstance(norm, float) else norm
 
 
 def _norm(own: float, neighbour: float, whole: float) -> Callable[[Here], Any]:
@@ -59,7 +60,47 @@ NORM = Exercise(
         "squares = sum(g.square().sum() for g in parts); dist.all_reduce(squares, group=row); "
         "squares += sum(g.square().sum() for g in whole); return squares.sqrt()",
     ),
+    tools=("all_reduce",),
     mistakes=(
+        Mistake(
+            "norms-of-halves",
+            "The norms of the two halves were added up, 3 and 4 to 7, and squared after that. "
+            "Squares can be added up, norms cannot: reduce the sum of the squares.",
+            _norm_cell(
+                "norm = torch.cat([gradient.flatten() for gradient in parts]).norm()",
+                "dist.all_reduce(norm, group=row)",
+                "return (norm**2 + sum(gradient.square().sum() for gradient in whole)).sqrt()",
+            ),
+            says="has added up the norms of the halves",
+            gives=lambda here: here.torch.tensor(math.hypot(3.0 + 4.0, _WHOLE)),
+        ),
+        Mistake(
+            "half-of-parts",
+            "The squares of the two halves are parts of one sum, no estimates of the same: add "
+            "them up, and divide by nothing.",
+            _norm_cell(
+                _OWN,
+                "dist.all_reduce(squares, group=row)",
+                "squares /= 2",
+                _ADD,
+                "return squares.sqrt()",
+            ),
+            says="has halved the squares of parts",
+            gives=_norm(0.5, 0.5, 1),
+        ),
+        Mistake(
+            "half-of-whole",
+            "A row has two ranks, so what both put into its sum comes out twice, and world_size, "
+            "which is 4, divides too much. Add the bias after the all_reduce.",
+            _norm_cell(
+                _OWN,
+                "squares += sum(gradient.square().sum() for gradient in whole) / world_size",
+                "dist.all_reduce(squares, group=row)",
+                "return squares.sqrt()",
+            ),
+            says="has half of the bias's squares",
+            gives=_norm(1, 1, 0.5),
+        ),
         Mistake(
             "own",
             "Each rank has taken the norm of what it holds. The squares of the other half are "

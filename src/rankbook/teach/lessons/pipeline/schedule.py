@@ -80,6 +80,30 @@ def _same_batch(rank: int) -> _Steps:
     return steps + [("B", k) for k in range(ahead)]
 
 
+def _begins_again(rank: int) -> _Steps:
+    """What comes of counting the forward passes of the turns from 0."""
+    ahead = STAGES - rank - 1
+    steps: _Steps = [("F", k) for k in range(ahead)]
+    for k in range(_BATCHES - ahead):
+        steps += [("F", k), ("B", k)]
+    return steps + [("B", k) for k in range(_BATCHES - ahead, _BATCHES)]
+
+
+def _nested(rank: int) -> list[Any]:
+    """What comes of appending each turn as a list."""
+    ahead = STAGES - rank - 1
+    turns = [[("F", ahead + k), ("B", k)] for k in range(_BATCHES - ahead)]
+    ends = [("B", k) for k in range(_BATCHES - ahead, _BATCHES)]
+    return [*(("F", k) for k in range(ahead)), *turns, *ends]
+
+
+def _ends_backwards(rank: int) -> _Steps:
+    """What comes of the last backward passes in reverse order."""
+    steps = _one_f_one_b(rank)
+    last = len(steps) - (STAGES - rank - 1)
+    return steps[:last] + steps[last:][::-1]
+
+
 def _too_many(rank: int) -> _Steps:
     """What comes of as many turns as there are micro-batches, on a rank that is ahead."""
     ahead = STAGES - rank - 1
@@ -151,6 +175,41 @@ SCHEDULE = Exercise(
             _schedule("ahead = stages - rank - 1", *_SAME, "return steps"),
             says="goes backward with the micro-batch that it has just gone forward with",
             gives=lambda here: _same_batch(here.rank),
+        ),
+        Mistake(
+            "begins-again",
+            "The forward passes of the turns begin with micro-batch 0 again, which this rank has "
+            "done before. Those that it is ahead come first: F of ahead + k.",
+            _schedule(
+                "ahead = stages - rank - 1", *_LOOP[:2], '    steps += [("F", k), ("B", k)]', _REST
+            ),
+            says="goes forward twice with the same micro-batches",
+            gives=lambda here: _begins_again(here.rank),
+        ),
+        Mistake(
+            "nested",
+            "append puts each turn into the list as a list of its own. The schedule is one list of "
+            'pairs: steps += [("F", …), ("B", …)].',
+            _schedule(
+                "ahead = stages - rank - 1",
+                *_LOOP[:2],
+                '    steps.append([("F", ahead + k), ("B", k)])',
+                _REST,
+            ),
+            says="has lists in its list",
+            gives=lambda here: _nested(here.rank),
+        ),
+        Mistake(
+            "ends-backwards",
+            "The last backward passes stand in reverse order. The gradients come in the order of "
+            "the micro-batches, at the end as before.",
+            _schedule(
+                "ahead = stages - rank - 1",
+                *_LOOP,
+                'return steps + [("B", batches - 1 - k) for k in range(ahead)]',
+            ),
+            says="goes backward in reverse order at the end",
+            gives=lambda here: _ends_backwards(here.rank),
         ),
         Mistake(
             "too-many",

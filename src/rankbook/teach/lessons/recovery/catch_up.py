@@ -112,7 +112,51 @@ CATCH_UP = Exercise(
         "for tensor in [*weights, *momentum]: dist.broadcast(tensor, src=furthest). "
         "Return steps[furthest].item().",
     ),
+    tools=("all_gather", "broadcast", "all_reduce", "MAX"),
     mistakes=(
+        Mistake(
+            "from-the-newcomer",
+            "Everything was copied from the rank that is furthest behind: argmin. What the others "
+            "have learned is lost. Look for the rank with the largest step: argmax.",
+            _catch_up_cell(
+                *_FIND[:2],
+                _FIND[2].replace("argmax", "argmin"),
+                *_COPY,
+                "return steps[furthest].item()",
+            ),
+            says="has what the newcomer had",
+            gives=_after(lambda newcomer: newcomer),
+        ),
+        Mistake(
+            "sum",
+            "The tensors of all ranks were added up. Nothing is to be computed here: copy them "
+            "from the rank that is furthest, dist.broadcast.",
+            _catch_up_cell(
+                "for tensor in [*weights, *momentum]:",
+                "    dist.all_reduce(tensor)",
+                "step = torch.tensor(step)",
+                "dist.all_reduce(step, dist.ReduceOp.MAX)",
+                "return step.item()",
+            ),
+            says="has the sum over all ranks",
+            gives=lambda here: [
+                value * here.world_size if number % 3 < 2 else value  # noqa: PLR2004 - the step is third
+                for number, value in enumerate(_mean(here))
+            ],
+        ),
+        Mistake(
+            "step-for-source",
+            "src is the number of a rank, and that is how many steps it has done. Which rank has "
+            "so many? All ranks need the steps of all ranks: all_gather, then argmax.",
+            _catch_up_cell(
+                "furthest = torch.tensor(step)",
+                "dist.all_reduce(furthest, dist.ReduceOp.MAX)",
+                "for tensor in [*weights, *momentum]:",
+                "    dist.broadcast(tensor, src=furthest.item())",
+                "return furthest.item()",
+            ),
+            seen=lambda seen: any(map(seen.raises, ("no such rank", "invalid root rank"))),
+        ),
         Mistake(
             "rank-0",
             "Everything was copied from rank 0. When rank 0 is the newcomer, that overwrites what "

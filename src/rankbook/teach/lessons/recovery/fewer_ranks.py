@@ -51,9 +51,19 @@ def _deals(share: _Share) -> Callable[[Here], list[str]]:
     return lambda here: _dealt(share)  # noqa: ARG005 - the same on all ranks
 
 
-def _right_share(order: list[int], seen: int, n: int, r: int) -> list[int]:
+def _rest(order: list[int], seen: int, n: int) -> list[int]:
+    """What is left of an epoch, cut to a multiple of n."""
     rest = order[seen:]
-    return rest[: len(rest) // n * n][r::n]
+    return rest[: len(rest) // n * n]
+
+
+def _right_share(order: list[int], seen: int, n: int, r: int) -> list[int]:
+    return _rest(order, seen, n)[r::n]
+
+
+def _padded(order: list[int], seen: int, n: int, r: int) -> list[int]:
+    rest = order[seen:]
+    return (rest + rest[: -len(rest) % n])[r::n]
 
 
 _share_cell = partial(cell_of, "share(order, seen, n, r)")
@@ -94,6 +104,43 @@ SHARE = Exercise(
             _share_cell("rest = order[:seen]", _EVEN, "return rest[r::n]"),
             says="deals out what was taken before",
             gives=_deals(lambda order, seen, n, r: order[:seen][: seen // n * n][r::n]),
+        ),
+        Mistake(
+            "old-numbers",
+            "rank and world_size are those of this process and its group of four. The function is "
+            "asked about rank r of n.",
+            _share_cell("rest = order[seen:]", _EVEN, "return rest[rank::world_size]"),
+            says="gives the samples of its own number among four",
+            gives=lambda here: _dealt(
+                lambda order, seen, n, r: _rest(order, seen, n)[here.rank :: here.world_size]  # noqa: ARG005 - that is the mistake
+            ),
+        ),
+        Mistake(
+            "of-one-rank",
+            "seen counts the samples of all ranks together: it is not to be multiplied.",
+            _share_cell("rest = order[seen * n :]", _EVEN, "return rest[r::n]"),
+            says="leaves out samples that nobody has taken",
+            gives=_deals(lambda order, seen, n, r: _right_share(order, seen * n, n, r)),
+        ),
+        Mistake(
+            "padded",
+            "The shares were filled up with samples that are taken twice. Leave out the few at the "
+            "end instead: the rest is cut to a multiple of n.",
+            _share_cell(
+                "rest = order[seen:]",
+                "rest = torch.cat([rest, rest[: -len(rest) % n]])",
+                "return rest[r::n]",
+            ),
+            says="takes some samples twice",
+            gives=_deals(_padded),
+        ),
+        Mistake(
+            "cut-too-soon",
+            "The whole epoch was cut to a multiple of n. It is the rest that is dealt out: first "
+            "order[seen:], then the cut.",
+            _share_cell("rest = order[: len(order) // n * n][seen:]", "return rest[r::n]"),
+            says="has cut the epoch, not its rest",
+            gives=_deals(lambda order, seen, n, r: order[: len(order) // n * n][seen:][r::n]),
         ),
         Mistake(
             "own-number",

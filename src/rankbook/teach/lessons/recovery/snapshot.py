@@ -124,6 +124,17 @@ SNAPSHOT = Exercise(
     ),
     mistakes=(
         Mistake(
+            "other-names",
+            "Nothing has come back. An assignment in restore only gives its own variables another "
+            "value: load into the model and the optimizer that it was given, load_state_dict(…).",
+            "%%dist\ndef snapshot(model, optimizer, order):\n"
+            '    return {"model": model, "optimizer": optimizer, "order": order}\n\n\n'
+            "def restore(saved, model, optimizer, order):\n"
+            '    model, optimizer, order = saved["model"], saved["optimizer"], saved["order"]\n',
+            says="got nothing back",
+            gives=_but(*_PARTS),
+        ),
+        Mistake(
             "no-momentum",
             "The optimizer was forgotten. It begins again without momentum, and with Adam without "
             "both moments: save and load optimizer.state_dict() as well.",

@@ -1,42 +1,23 @@
-"""Lesson 06: from ZeRO to FSDP2; where the memory goes, and how to share it."""
+"""The exercise: Adam, whose state is shared."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from rankbook.teach.definitions import Exercise, Lesson, Mistake, Prediction, Target
-from rankbook.teach.forms import Ranks, Whole
+from rankbook.teach.definitions import Exercise, Mistake, Target
+from rankbook.teach.lessons.zero import shared
+from rankbook.teach.watching import Watch
 
 if TYPE_CHECKING:
     from rankbook.teach.here import Here
 
-__all__ = ["LESSON"]
+__all__ = ["SHARDED"]
 
 _GradientOf = Callable[[list[Any], int], Any]
 
 _STEPS = 3
 _RATE = 0.01
-_WEIGHTS = 4 * (16 * 64 + 64 * 64 + 64 * 4)
-"""Bytes of the lesson's model."""
-
-
-def _model(here: Here) -> Any:
-    nn = here.torch.nn
-    here.torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Linear(16, 64, bias=False),
-        nn.ReLU(),
-        nn.Linear(64, 64, bias=False),
-        nn.ReLU(),
-        nn.Linear(64, 4, bias=False),
-    )
-
-
-def _loss(here: Here, model: Any, step: int, rank: int) -> Any:
-    generator = here.torch.Generator().manual_seed(500 + 10 * step + rank)
-    x = here.torch.randn(16, 16, generator=generator)
-    return here.torch.nn.functional.mse_loss(model(x), x[:, :4].sin())
 
 
 def _flat(here: Here, model: Any) -> Any:
@@ -45,7 +26,7 @@ def _flat(here: Here, model: Any) -> Any:
 
 def _gradient(here: Here, model: Any, step: int, rank: int) -> Any:
     model.zero_grad()
-    _loss(here, model, step, rank).backward()
+    shared.loss_of(here, model, step, rank).backward()
     return here.torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
 
 
@@ -64,16 +45,23 @@ def _mixed(each: list[Any], _rank: int) -> Any:
     return total / len(each)
 
 
-def _after(here: Here, gradient_of: _GradientOf = _averaged, *, gathers: bool = True) -> Any:
+def _of_the_first(each: list[Any], _rank: int) -> Any:
+    return _averaged(each, 0)
+
+
+def _after(
+    here: Here, gradient_of: _GradientOf = _averaged, *, gathers: bool = True, early: bool = False
+) -> Any:
     """The weights on this rank after the steps, worked out without the other ranks.
 
     Args:
         here: The rank.
         gradient_of: What a rank takes for the gradient of its part.
         gathers: Whether the parts are handed round after each step.
+        early: Whether they are handed round before it instead.
     """
     torch, n = here.torch, here.world_size
-    models = [_model(here) for _ in range(n)]
+    models = [shared.new_model(here) for _ in range(n)]
     weights = [_flat(here, model) for model in models]
     parts = [torch.nn.Parameter(weights[rank].chunk(n)[rank].clone()) for rank in range(n)]
     adams = [torch.optim.Adam([part], lr=_RATE) for part in parts]
@@ -83,18 +71,28 @@ def _after(here: Here, gradient_of: _GradientOf = _averaged, *, gathers: bool = 
         each = [_gradient(here, model, step, rank) for rank, model in enumerate(models)]
         for rank, (part, adam) in enumerate(zip(parts, adams, strict=True)):
             part.grad = gradient_of(each, rank).clone()
+            for other in range(n) if early else []:
+                weights[other].chunk(n)[rank].copy_(part.detach())
             adam.step()
-            for other in range(n) if gathers else [rank]:
+            for other in range(n) if gathers and not early else [rank]:
                 weights[other].chunk(n)[rank].copy_(part.detach())
     return weights[here.rank]
 
 
 def _try_zero(here: Here) -> Any:
-    model = _model(here)
+    watch = Watch(here)
+    with watch.watching():
+        weights = _trained(here)
+    here.note(reduced=watch.started)
+    return weights
+
+
+def _trained(here: Here) -> Any:
+    model = shared.new_model(here)
     optimizer = here.ShardedAdam(model, lr=_RATE)
     for step in range(_STEPS):
         model.zero_grad()
-        _loss(here, model, step, here.rank).backward()
+        shared.loss_of(here, model, step, here.rank).backward()
         optimizer.step()
     return _flat(here, model)
 
@@ -125,7 +123,7 @@ _REDUCE = (
 )
 _GATHER = "dist.all_gather(list(self.weights.chunk(world_size)), self.part.detach().clone())"
 
-_ZERO = Exercise(
+SHARDED = Exercise(
     name="zero",
     title="Adam, with its state shared",
     needs=("ShardedAdam",),
@@ -134,7 +132,7 @@ _ZERO = Exercise(
     tolerance=1e-4,
     targets=(
         Target("calls", "calls", f"calls in {_STEPS} steps", most=2 * _STEPS),
-        Target("bytes", "nbytes", "bytes given", most=2 * _STEPS * _WEIGHTS / 4),
+        Target("reduced", "reduced", "all_reduces", most=0, tells=False),
     ),
     hints=(
         "Which collective adds up over the ranks and leaves each rank one piece of the sum? And "
@@ -144,7 +142,40 @@ _ZERO = Exercise(
         "dist.all_gather(list(self.weights.chunk(world_size)), self.part.detach().clone()) writes "
         "all parts into the weights.",
     ),
+    tools=(
+        *("reduce_scatter", "reduce_scatter_tensor", "AVG"),
+        *("all_gather", "all_gather_into_tensor"),
+    ),
     mistakes=(
+        Mistake(
+            "gathers-too-early",
+            "The parts were handed round before adam.step() changed them, so all other ranks have "
+            "the parts of the step before. Gather after the step.",
+            _zero(*_REDUCE[:3], _GATHER, _REDUCE[3]),
+            says="has the other ranks' parts of the step before",
+            gives=lambda here: _after(here, early=True),
+        ),
+        Mistake(
+            "no-step",
+            "The weights are still those of the start: no part has taken a step. Give self.part "
+            "its gradient, then self.adam.step(), then gather.",
+            _zero(*_REDUCE[:3], _GATHER),
+            says="has the weights of the start",
+            gives=lambda here: _flat(here, shared.new_model(here)),
+        ),
+        Mistake(
+            "first-part",
+            "All ranks took the gradient of the first part, and each has another part of the "
+            "weights. Rank r needs piece r of the gradient: reduce_scatter gives it.",
+            _zero(
+                "dist.all_reduce(gradients)",
+                "self.part.grad = gradients.chunk(world_size)[0] / world_size",
+                _REDUCE[3],
+                _GATHER,
+            ),
+            says="has used the gradient of the first part for each part",
+            gives=lambda here: _after(here, _of_the_first),
+        ),
         Mistake(
             "own-gradients",
             "Each part was updated with the gradients of its own rank, so of a fourth of the data. "
@@ -197,102 +228,18 @@ _ZERO = Exercise(
                 "self.adam.step()",
                 _GATHER,
             ),
-            seen=lambda seen: "bytes" in seen.missed,
+            seen=lambda seen: "reduced" in seen.missed,
+        ),
+        Mistake(
+            "piece-by-piece",
+            "The weights are right, but the pieces travel in calls of their own. Two calls a step "
+            "move all of them: reduce_scatter, and all_gather.",
+            _zero(
+                *_REDUCE,
+                "for other, piece in enumerate(self.weights.chunk(world_size)):",
+                "    dist.broadcast(piece, src=other)",
+            ),
+            seen=lambda seen: "calls" in seen.missed,
         ),
     ),
-)
-
-
-def _total(way: str) -> Any:
-    return lambda here: sum(here.memory[way].values())
-
-
-def _step_of_fsdp(here: Here) -> None:
-    _loss(here, here.sharded, 0, here.rank).backward()
-
-
-_PREDICTIONS = (
-    Prediction(
-        "everything",
-        "How many bytes do weights, gradients, and Adam's state take on each rank?",
-        Whole(),
-        cell='memory["DDP"]',
-        truth=_total("DDP"),
-        answer=4 * _WEIGHTS,
-        rank=0,
-        why="Four times the weights: Adam keeps two numbers for each of them.",
-        slips=(
-            (2 * _WEIGHTS, "That is weights and gradients. Adam has two moments on top."),
-            (3 * _WEIGHTS, "Adam keeps two numbers for each weight, not one."),
-            (_WEIGHTS, "That is the weights alone: each rank has all of them."),
-        ),
-    ),
-    Prediction(
-        "shared-state",
-        "Now each rank keeps Adam's state for a fourth of the weights. How many bytes in all?",
-        Whole(),
-        cell='memory["ZeRO-1"]',
-        truth=_total("ZeRO-1"),
-        answer=2 * _WEIGHTS + _WEIGHTS // 2,
-        rank=0,
-        why="Weights and gradients are whole; the state is a fourth of twice the weights.",
-        slips=(
-            (_WEIGHTS, "Everything by four? Weights and gradients are still whole on every rank."),
-            (3 * _WEIGHTS, "Adam's state is a fourth of what it was: it was twice the weights."),
-        ),
-    ),
-    Prediction(
-        "fsdp",
-        "Under FSDP each rank keeps a fourth of everything. How many bytes between two steps?",
-        Whole(),
-        cell='memory["FSDP"]',
-        truth=_total("FSDP"),
-        answer=_WEIGHTS,
-        rank=0,
-        why="A fourth of four times the weights. While a layer computes, its weights are whole for "
-        "a moment; only one layer's at a time.",
-        slips=((_WEIGHTS // 4, "Of the weights, yes. Gradients and Adam's state come on top."),),
-    ),
-    Prediction(
-        "fsdp-calls",
-        "How many collectives does a step of this FSDP model make? Three layers; weights are "
-        "gathered in the forward and again in the backward pass, and gradients are reduced.",
-        Whole(),
-        cell="loss = loss_of(sharded, *batch(0))\nloss.backward()",
-        truth=_step_of_fsdp,
-        answer=9,
-        rank=0,
-        counts="calls",
-        measured=True,
-        why="For each layer two all_gathers and one reduce_scatter.",
-        slips=(
-            (6, "The weights are thrown away after the forward pass, and gathered again."),
-            (3, "One for each layer is what DDP would need."),
-        ),
-    ),
-    Prediction(
-        "who-is-stuck",
-        'Only rank 0 evaluates the FSDP model. Which ranks get stuck? For example "0,2", or '
-        '"none".',
-        Ranks(),
-        cell="if rank == 0:\n    with torch.no_grad()",
-        truth=lambda here: [0],  # noqa: ARG005 - the cell has hung
-        answer="0",
-        rank=0,
-        why="The forward pass of an FSDP model gathers weights, and a gather needs all ranks. With "
-        "DDP the same line works, because each rank has everything.",
-        slips=(
-            ("none", "With DDP, none. Here the weights of the layers are on all four ranks."),
-            ("1-3", "Those have nothing to do, and are done."),
-        ),
-    ),
-)
-
-LESSON = Lesson(
-    name="06_zero_to_fsdp2",
-    title="From ZeRO to FSDP2",
-    minutes=35,
-    ranks=4,
-    predictions=_PREDICTIONS,
-    exercises=(_ZERO,),
 )

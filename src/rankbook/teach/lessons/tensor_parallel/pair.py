@@ -1,16 +1,16 @@
-"""Lesson 07: tensor parallel; layers cut by their outputs, by their inputs, and both."""
+"""The exercise: into the parallel part of a model, and out of it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rankbook.teach.definitions import Exercise, Lesson, Mistake, Prediction, Target
-from rankbook.teach.forms import Numbers, Ranks, Whole
+from rankbook.teach.definitions import Exercise, Mistake, Target
+from rankbook.teach.watching import by_hand
 
 if TYPE_CHECKING:
     from rankbook.teach.here import Here
 
-__all__ = ["LESSON"]
+__all__ = ["PAIR"]
 
 _WIDTH, _INNER = 8, 32
 
@@ -49,9 +49,24 @@ def _try_mlp(here: Here) -> list[Any]:
     part1 = w1.chunk(here.world_size)[here.rank].clone().requires_grad_()
     part2 = w2.chunk(here.world_size, dim=1)[here.rank].clone().requires_grad_()
     x = x.clone().requires_grad_()
-    y = here.parallel_mlp(x, part1, part2)
-    (y * direction).sum().backward()
-    return [y.detach(), x.grad, part1.grad, part2.grad]
+
+    def there_and_back() -> Any:
+        y = here.parallel_mlp(x, part1, part2)
+        (y * direction).sum().backward()
+        return y.detach()
+
+    y = by_hand(here, there_and_back)
+    gradients = [x.grad, part1.grad, part2.grad]
+    here.note(
+        lost=any(gradient is None or not gradient.any() for gradient in gradients),
+        multiplied=here.torch.allclose(y, _output(here, x.detach() * here.world_size), atol=1e-5),
+    )
+    return [y, *gradients]
+
+
+def _output(here: Here, x: Any) -> Any:
+    _, w1, w2, _ = _whole(here)
+    return here.torch.nn.functional.gelu(x @ w1.T) @ w2.T
 
 
 def _own_output(here: Here) -> list[Any]:
@@ -85,6 +100,11 @@ def _wrong_end(here: Here) -> list[Any]:
     return [right[0], own[1], *large[2:]]
 
 
+def _largest_output(here: Here) -> list[Any]:
+    parts = [_answers(here, rank=rank)[0] for rank in range(here.world_size)]
+    return [here.torch.stack(parts).amax(0), *_answers(here)[1:]]
+
+
 def _exchanged(here: Here) -> list[Any]:
     """What comes of adding up where Leave should, in Enter, and the other way round."""
     x, w1, w2, direction = _whole(here)
@@ -99,6 +119,8 @@ def _exchanged(here: Here) -> list[Any]:
 _IDENTITY = ("return {0}",)
 _SUM = ("{0} = {0}.clone()", "dist.all_reduce({0})", "return {0}")
 _MEAN = (*_SUM[:2], "return {0} / world_size")
+_LARGEST = (_SUM[0], "dist.all_reduce({0}, dist.ReduceOp.MAX)", _SUM[2])
+_LOST = ("copy = {0}.clone()", "dist.all_reduce(copy)", "return {0}")
 
 
 def _pair(
@@ -121,7 +143,7 @@ def _pair(
     )
 
 
-_MLP = Exercise(
+PAIR = Exercise(
     name="pair",
     title="Into the parallel part, and out of it",
     needs=("Enter", "Leave", "parallel_mlp"),
@@ -137,7 +159,43 @@ _MLP = Exercise(
         "x = x.clone(); dist.all_reduce(x); return x. All four methods are that, or return what "
         "they get.",
     ),
+    tools=("all_reduce",),
     mistakes=(
+        Mistake(
+            "no-gradient",
+            "No gradient has come through: a backward() that returns None, or nothing, says that "
+            "there is none. Enter and Leave both hand one on: return gradient, or its sum over "
+            "the ranks.",
+            _pair((_IDENTITY, ("return None",)), (_SUM, _IDENTITY)),
+            seen=lambda seen: any(notes.get("lost") for notes in seen.notes.values()),
+        ),
+        Mistake(
+            "into-a-copy",
+            "Something was added up, but what is returned is the tensor as it was. all_reduce "
+            "writes into the tensor that it is given: return that one.",
+            _pair((_IDENTITY, _LOST), (_LOST, _IDENTITY)),
+            says="has its own part of the output and of the gradient of x",
+            seen=lambda seen: (
+                set(seen.findings.values()) == {"nothing"}
+                and any(notes["collectives"] for notes in seen.notes.values())
+            ),
+        ),
+        Mistake(
+            "sums-x",
+            "x is whole on every rank when it enters, and was added up all the same: the layers "
+            "got four times x. Enter.forward returns x as it is.",
+            _pair((_SUM, _SUM), (_SUM, _IDENTITY)),
+            says="has an output made of four times x",
+            seen=lambda seen: any(notes.get("multiplied") for notes in seen.notes.values()),
+        ),
+        Mistake(
+            "largest",
+            "ReduceOp.MAX keeps the largest of the four numbers in each place. The ranks' results "
+            "are parts of a sum: leave the operation out, and all_reduce adds.",
+            _pair((_IDENTITY, _SUM), (_LARGEST, _IDENTITY)),
+            says="has the largest of the parts",
+            gives=_largest_output,
+        ),
         Mistake(
             "partial-output",
             "Each rank's result is one part of a sum. Leave.forward has to add them up.",
@@ -214,86 +272,4 @@ _MLP = Exercise(
             gives=_too_small,
         ),
     ),
-)
-
-
-# -- predictions -----------------------------------------------------------------------------
-
-
-def _step_of_block(here: Here) -> None:
-    here.parallel_block(here.x.clone().requires_grad_()).square().sum().backward()
-
-
-_PREDICTIONS = (
-    Prediction(
-        "part-shape",
-        "x has the shape [4, 8], the whole weight [32, 8]. Which shape does each rank's result "
-        "have?",
-        Numbers(2),
-        cell="part1 = w1.chunk(world_size)[rank]",
-        truth=lambda here: list(here.h.shape),
-        answer=[4, 8],
-        rank=0,
-        why="Each rank makes 8 of the 32 outputs, of all 4 samples.",
-        slips=(
-            ([1, 8], "The samples are not shared: that would be data parallel."),
-            ([4, 32], "That is the whole output; each rank makes a fourth of it."),
-            ([1, 32], "The samples are not shared: that would be data parallel."),
-        ),
-    ),
-    Prediction(
-        "who-is-right",
-        "Before the all_reduce: which ranks hold the right result of the second layer? For example "
-        '"0,2", or "none".',
-        Ranks(),
-        cell="partial = h @ part2.T",
-        truth=lambda here: (
-            [here.rank] if here.torch.allclose(here.partial, here.y, atol=1e-5) else []
-        ),
-        answer="none",
-        rank=0,
-        why="Every rank has a tensor of the right shape, and a fourth of the sum in it.",
-        slips=(
-            ("0-3", "The shape is right on all of them. The numbers are not, yet."),
-            ("0", "Rank 0 is not special: it has its own inputs, like the others."),
-        ),
-    ),
-    Prediction(
-        "block-calls",
-        "How many collectives does a whole block make, attention and MLP, forward and backward?",
-        Whole(),
-        cell="out = parallel_block(",
-        truth=_step_of_block,
-        answer=4,
-        rank=0,
-        counts="calls",
-        why="Two for each layer: one where it ends going forward, one where it ends going back.",
-        slips=(
-            (2, "That is the forward pass, or one of the two layers."),
-            (8, "The three matrices before the attention have one Enter in common."),
-        ),
-    ),
-    Prediction(
-        "who-waits",
-        'Rank 2 leaves the loop one step early. Which ranks get stuck? For example "0,2".',
-        Ranks(),
-        cell="if rank == 2 and step == 3:",
-        truth=lambda here: [0, 1, 3],  # noqa: ARG005 - the cell has hung
-        answer="0-1,3",
-        rank=0,
-        why="The others need rank 2's part of the sum.",
-        slips=(
-            ("2", "Rank 2 is done. It is the others that miss it."),
-            ("none", "The others call an all_reduce in the next step, and rank 2 does not."),
-        ),
-    ),
-)
-
-LESSON = Lesson(
-    name="07_tensor_parallel",
-    title="Tensor parallel",
-    minutes=30,
-    ranks=4,
-    predictions=_PREDICTIONS,
-    exercises=(_MLP,),
 )
