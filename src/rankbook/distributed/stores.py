@@ -128,6 +128,8 @@ class Interruptible(Store):
         self._size = size
         self._ahead: dict[str, bytes] = {}
         """What was read ahead, and is asked for once."""
+        self._clones: list[Interruptible] = []
+        """C++ keeps no Python object alive."""
 
     def wait(self, keys: list[str], timeout: timedelta | None = None) -> None:
         """Wait until all keys are set.
@@ -193,6 +195,16 @@ class Interruptible(Store):
     def num_keys(self) -> int:
         """Number of keys in the store."""
         return self._store.num_keys()
+
+    # C++ calls it by these names, below a PrefixStore.
+    deleteKey, getNumKeys = delete_key, num_keys  # noqa: N815
+
+    def clone(self) -> Interruptible:
+        """Return a store with a connection of its own."""
+        store: Any = self._store
+        copy = type(self)(store.clone(), self._timeout, self._size)
+        self._clones.append(copy)
+        return copy
 
     def set_timeout(self, timeout: timedelta) -> None:
         """Set the timeout of waits that are given none."""

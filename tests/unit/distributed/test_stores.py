@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import gc
 import os
 import signal
 import threading
@@ -35,6 +36,12 @@ def other(file, tmp_path):
 @pytest.fixture
 def store(file):
     return Interruptible(file, LONG)
+
+
+@pytest.fixture
+def server():
+    """A real store behind a socket."""
+    return dist.TCPStore("127.0.0.1", 0, 1, is_master=True)
 
 
 # -- waiting ---------------------------------------------------------------------------------
@@ -230,6 +237,24 @@ def test_torch_accepts_our_store(store):
     prefixed.set("a", "1")
     assert prefixed.get("a") == b"1"
     assert store.get("p/a") == b"1"
+
+
+def test_keys_of_our_store_are_deleted_and_counted_below_a_prefix():
+    store = Interruptible(dist.HashStore(), LONG)
+    prefixed = dist.PrefixStore("p", store)
+    prefixed.set("a", "1")
+    assert prefixed.num_keys() == 1
+    assert prefixed.delete_key("a") is True
+    assert prefixed.num_keys() == 0
+
+
+def test_a_clone_of_our_store_below_a_prefix_works_as_long_as_the_store(server):
+    store = Interruptible(server, LONG)
+    clone = dist.PrefixStore("p", store).clone()
+    gc.collect()
+    clone.set("a", "1")
+    assert store.get("p/a") == b"1"
+    assert not clone.check(["b"])
 
 
 def test_torch_waits_through_our_store_in_python(store, monkeypatch):
