@@ -53,6 +53,7 @@ LOOP = "asyncio.SelectorEventLoop"
 FORKSERVER = "multiprocessing.forkserver"
 PROCESSES = "multiprocessing.util"
 PDB = "pdb.Pdb"
+WARNINGS = "warnings"
 TRACING = "pydevd_tracing.TracingFunctionHolder"
 C10D = "torch.distributed.distributed_c10d"
 C10D_IN_C = "torch._C._distributed_c10d"
@@ -101,6 +102,7 @@ LOADING = f"{LOADERS}._MultiProcessingDataLoaderIter"
 
 # (class or module, name, the room of ours that uses it)
 USES = [
+    (WARNINGS, "_formatwarnmsg_impl", "engine"),
     (CLIENT, "_config", "cluster"),
     (CLIENT, "_control_socket", "cluster"),
     (CLIENT, "_control_stream", "cluster"),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import linecache
 import sys
 import traceback
+import tracemalloc
 import warnings
+from pathlib import Path
 
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
@@ -21,7 +23,7 @@ from rankbook.models.requests import Run
 @pytest.fixture
 def ranks_shell(monkeypatch):
     """An IPython shell as an engine has it; it runs a cell and tells where an error came from."""
-    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    monkeypatch.setattr(warnings, "_formatwarnmsg_impl", warnings._formatwarnmsg_impl)
     shell = InteractiveShell()
     shell.naming = Naming(shell)
     yield shell
@@ -152,6 +154,18 @@ def test_a_warning_of_a_cells_line_is_the_same_on_every_rank(ranks_shell):
     assert told == "In [4] line 3: UserWarning: careful\n  f()\n"
     told = warnings.formatwarning("careful", UserWarning, "/me/train.py", 3, "f()")
     assert told == "/me/train.py:3: UserWarning: careful\n  f()\n"
+
+
+@pytest.mark.parametrize("file", [cellnames.file_of("In [4]"), "/me/train.py"])
+def test_a_warning_about_an_object_tells_where_that_was_made(ranks_shell, file):
+    tracemalloc.start()
+    try:
+        warning = warnings.WarningMessage("left", ResourceWarning, file, 3, source=bytearray(9))
+        told = warnings._formatwarnmsg(warning)
+    finally:
+        tracemalloc.stop()
+    assert "Object allocated at (most recent call last)" in told
+    assert Path(__file__).name in told
 
 
 # -- in the notebook -------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from __future__ import annotations
 import linecache
 import sys
 import warnings
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -31,7 +32,8 @@ class Naming:
         self._compiler = shell.compile = _Compiler(shell.compile)
         shell.input_transformers_cleanup.insert(0, self._see)
         shell.input_transformers_post.append(self._move)
-        warnings.formatwarning = _format_warning
+        # Not ``formatwarning``: that hook is not told of the object that a warning is about.
+        warnings._formatwarnmsg_impl = _format_warning  # type: ignore[attr-defined]
 
     def begin(self, cell: Run) -> None:
         """Name code that is compiled from now on."""
@@ -118,20 +120,16 @@ def _line_that_runs(file: str) -> int:
     return 0
 
 
-_format = warnings.formatwarning
+_format: Callable[[warnings.WarningMessage], str] = warnings._formatwarnmsg_impl  # type: ignore[attr-defined]
+"""What Python 3.6 to 3.14 format warnings with."""
 
 
-def _format_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    line: str | None = None,
-) -> str:
+def _format_warning(message: warnings.WarningMessage) -> str:
     """Format a warning; for a line of a cell, name the cell, equally on all ranks."""
-    if stacks.is_below(filename, lineno):  # a level beyond all that the person's code has
-        filename, lineno, line = "sys", 1, ""
-    if not (cell := cell_of(filename)):
-        return _format(message, category, filename, lineno, line)
-    text = (linecache.getline(filename, lineno) if line is None else line).strip()
-    return f"{cell} line {lineno}: {category.__name__}: {message}\n{f'  {text}' if text else ''}\n"
+    file, line = message.filename, message.lineno
+    if stacks.is_below(file, line):  # a level beyond all that the person's code has
+        its = message.message, message.category, "sys", 1, message.file, "", message.source
+        return _format(warnings.WarningMessage(*its))
+    told = _format(message)
+    cell = cell_of(file)
+    return told.replace(f"{file}:{line}:", f"{cell} line {line}:", 1) if cell else told
