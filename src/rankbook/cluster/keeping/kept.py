@@ -84,12 +84,8 @@ def keep(kept: Kept, connection_file: Path, holding: Holding) -> User:
         start_new_session=True,
     )
     # Not on its command line, which others can read: it contains a key.
-    given = {
-        "note": str(note),
-        "connection_file": str(connection_file),
-        "kept": to_dict(kept),
-        "holding": to_dict(holding),
-    }
+    given: dict[str, Any] = {"note": str(note), "connection_file": str(connection_file)}
+    given |= {"kept": to_dict(kept), "holding": to_dict(holding)}
     with process.stdin or nullcontext() as stdin, process.stdout or nullcontext() as stdout:
         if stdin is not None:
             with suppress(BrokenPipeError):  # it has ended, and its output says why
