@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rankbook.models.brief import Brief
 from rankbook.models.calls import Call, Making, Place
 from rankbook.models.engines import Gpu
 from rankbook.models.groups import GroupInfo
@@ -33,8 +34,8 @@ class GetStacks(Request):
     op = "stacks"
 
 
-@dataclass(frozen=True)
-class Collective:
+@dataclass(frozen=True, repr=False)
+class Collective(Brief):
     """One call of ``torch.distributed`` on one rank: what it is in, or what was recorded of it."""
 
     op: str
@@ -125,8 +126,8 @@ class Kept:
     """The lines that it made the rank leave."""
 
 
-@dataclass(frozen=True)
-class Look:
+@dataclass(frozen=True, repr=False)
+class Look(Brief):
     """One rank at one moment: what it does, and in which process.
 
     Its engine says most of this. The session adds what an engine cannot say: that there is no

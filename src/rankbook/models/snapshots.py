@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rankbook.models.brief import Brief
 from rankbook.models.looks import Look
 from rankbook.models.meshes import NamedMesh
 from rankbook.models.verdicts import Diagnosis
@@ -11,8 +12,8 @@ from rankbook.models.verdicts import Diagnosis
 __all__ = ["Snapshot"]
 
 
-@dataclass(frozen=True)
-class Snapshot:
+@dataclass(frozen=True, repr=False)
+class Snapshot(Brief):
     """A whole session at one moment: what every view draws."""
 
     backend: str
