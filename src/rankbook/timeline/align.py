@@ -65,6 +65,7 @@ class Alignment:
         self._latest: dict[tuple[int, str, int], int] = {}
         self._until: dict[int, float] = {}
         self._reached: dict[int, int] = {}
+        self._left: dict[int, float] = {}
 
     def take(
         self, rank: int, recorded: Iterable[Recorded], until: float, generation: int = 0
@@ -78,6 +79,8 @@ class Alignment:
             until: The moment up to which the answer is complete, by the same clock.
             generation: The group in which it is now.
         """
+        if generation > self._reached.get(rank, 0):  # the last answer from its earlier group
+            self._left[rank] = self._until.get(rank, 0.0)
         self._until[rank] = max(until, self._until.get(rank, 0.0))
         self._reached[rank] = max(generation, self._reached.get(rank, 0))
         for one in recorded:
@@ -113,7 +116,7 @@ class Alignment:
                 if over or unknown <= lost | absent:
                     call.emitted.add(rank)
                     lateness = NAN if unknown else one.created - call.first
-                    settled.append(_bar(rank, one, lateness, one.ended))
+                    settled.append(_bar(rank, one, lateness, one.ended or self._cut(rank, one)))
             # A call that has not completed is recorded once more when it has.
             is_done = all(one.done for one in call.by_rank.values())
             if call.is_settled and is_done and missing <= lost:
@@ -155,6 +158,13 @@ class Alignment:
             for rank, one in call.by_rank.items()
             if rank not in call.emitted and not one.done
         ]
+
+    def _cut(self, rank: int, one: Recorded) -> float | None:
+        """Until when a call lasted at least that was cut, and whose end nobody saw."""
+        if one.done:
+            return None
+        known = (self._left.get(rank, 0.0), self.until(rank))
+        return next((moment for moment in known if moment > one.created), None)
 
     def _has_later(self, key: Key, rank: int) -> bool:
         generation, group, seq = key

@@ -162,6 +162,17 @@ def test_a_collective_that_never_completed_is_settled_with_the_next_generation()
     assert alignment.open() == []
 
 
+@pytest.mark.parametrize(("called", "lasted"), [(10.0, 2.0), (13.0, 7.0)])
+def test_a_collective_that_was_cut_lasts_to_the_last_answer_from_its_group(called, lasted):
+    """One that was called after that answer lasts to the next one."""
+    alignment = Alignment()
+    open_call = one(1, called, 0, ended=None, done=False)
+    align(open_call, until=12.0, alignment=alignment, heard=(0,))
+    bars = align(until=20.0, alignment=alignment, heard=(0,), now=2)
+    assert bars[1, 0].failed
+    assert bars[1, 0].duration == lasted
+
+
 def test_the_collective_of_a_dead_rank_is_settled():
     alignment = Alignment()
     hang = one(1, 10.0, done=False, ended=None)
