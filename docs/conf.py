@@ -17,6 +17,7 @@ extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
+    "attributes",
 ]
 exclude_patterns = ["_build", "_ext", "lessons/rendered"]
 myst_enable_extensions = ["colon_fence", "deflist", "substitution"]

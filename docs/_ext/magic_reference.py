@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 MARKER = "<!-- magics -->"
 
-_TYPED = re.compile(r"%{1,2}[a-z_]+(?: EXPR\b)?|--[a-z][a-z-]*")
+_TYPED = re.compile(r"%{1,2}[a-z_]+(?: EXPR\b)?|--[a-z][a-z-]*|\b__[a-z]+__\b")
 
 
 def names(method: str) -> list[str]:
