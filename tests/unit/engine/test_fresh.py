@@ -12,6 +12,7 @@ import time
 
 import numpy as np
 import pytest
+import torch
 from processes import let_pass
 from steps import SOON
 
@@ -89,17 +90,21 @@ def test_what_a_script_puts_in_place_of_the_environment_and_the_path_goes_with_i
 
 def test_random_numbers_are_new_ones_in_each_script_and_go_on_after_it(tmp_path):
     def act():
-        return {random.random(), np.random.rand()}  # noqa: NPY002
+        return {random.random(), np.random.rand(), torch.rand(1).item()}  # noqa: NPY002
 
     random.seed(1)
     np.random.seed(1)  # noqa: NPY002 - as scripts do
     expected = [random.random(), random.random(), *np.random.rand(2)]  # noqa: NPY002
     random.seed(1)
     np.random.seed(1)  # noqa: NPY002
-    drawn = [random.random(), np.random.rand()]  # noqa: NPY002
+    torch.manual_seed(1)
+    numbers = torch.rand(2)
+    torch.manual_seed(1)
+    drawn, number = [random.random(), np.random.rand()], torch.rand(1)  # noqa: NPY002
     seen = set()
     for _ in range(2):
         seen |= in_a_script(act, tmp_path)
-    assert len(seen - {*expected}) == 4
+    assert len(seen - {*expected, *numbers.tolist()}) == 6
     drawn += [random.random(), np.random.rand()]  # noqa: NPY002
     assert sorted(drawn) == sorted(expected)
+    assert torch.equal(torch.cat([number, torch.rand(1)]), numbers)

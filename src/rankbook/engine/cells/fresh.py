@@ -40,9 +40,6 @@ from rankbook.engine.cells import (
 
 __all__ = ["at_exit", "fresh"]
 
-_SEED = 67280421310721
-"""torch's seed in every process that sets none."""
-
 
 @contextmanager
 def fresh(
@@ -279,11 +276,11 @@ def _fork_server() -> Iterator[None]:
 
 @contextmanager
 def _random() -> Iterator[None]:
-    """Give the script the random numbers of a new process: torch's are always the same."""
+    """Give the script the random numbers of a new process, which differ from rank to rank."""
     state, python = torch.random.get_rng_state(), random.getstate()
     numpy: Any = getattr(sys.modules.get("numpy"), "random", None)
     others = numpy and numpy.get_state()
-    torch.default_generator.manual_seed(_SEED)
+    torch.default_generator.seed()
     random.seed()
     if numpy:
         numpy.seed()
