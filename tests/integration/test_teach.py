@@ -212,13 +212,18 @@ def test_another_number_of_ranks_is_refused(two):
         two.initialize(nproc=2)
 
 
-def test_a_dead_rank_is_named_and_how_to_replace_it(two):
+def test_a_dead_rank_is_named_and_how_to_replace_it(two, monkeypatch):
     define(two, "x.item()")
     [pid] = [s.pid for s in two.states() if s.info and s.info.rank == 1]
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: two.dead_ranks)
     with pytest.raises(LessonError, match=r"Rank 1 has ended\. Run %dist_restart 1 --from 0, then"):
         check("add")
+    # As after a cell that was refused, since the rank has ended.
+    with monkeypatch.context() as patch:
+        patch.setattr("rankbook.teach.classroom.is_unsent", lambda _: True)
+        with pytest.raises(LessonError, match=r"Rank 1 has ended\. Run %dist_restart 1 --from 0"):
+            check("add")
     two.restart_ranks(from_rank=0)
     assert check("add").ok
 

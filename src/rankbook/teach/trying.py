@@ -25,7 +25,16 @@ if TYPE_CHECKING:
     from rankbook.notebook import Session
     from rankbook.sessions.cells.results import CellResult
 
-__all__ = ["Tried", "has_run", "is_here", "is_unsent", "lacking", "last_cell", "try_out"]
+__all__ = [
+    "Tried",
+    "has_run",
+    "is_here",
+    "is_unsent",
+    "lacking",
+    "last_cell",
+    "session_for",
+    "try_out",
+]
 
 _TIMEOUT = 20.0
 """Seconds for a prediction's truth."""
@@ -129,7 +138,7 @@ def try_out(lesson: Lesson, item: Exercise | Prediction) -> Tried:
     Raises:
         LessonError: It cannot be tried now; the message says what to do first.
     """
-    current = _session(lesson)
+    current = session_for(lesson)
     module = type_module(lesson)
     code = (
         "__import__('rankbook.teach.judging', fromlist=['judge'])"
@@ -153,8 +162,12 @@ def type_module(lesson: Lesson) -> str:
     return module_of(lesson.name)
 
 
-def _session(lesson: Lesson) -> Session:
-    """The current session, if it can try an answer."""
+def session_for(lesson: Lesson) -> Session:
+    """The current session, if it can try an answer.
+
+    Raises:
+        LessonError: It cannot; the message says what to do first.
+    """
     init = f"%dist_init gloo -n {lesson.ranks}"
     current = session()
     if current is None:
