@@ -206,7 +206,7 @@ def _with_usual_hint(
         tried,
         is_here=is_here,
         missed=missed,
-        communicates=any("dist." in text for text in item.hints),
+        communicates=bool(item.tools) or any("dist." in text for text in item.hints),
         tools=item.tools,
     )
     by_its_value = any(m.gives for m in item.mistakes if m.name == verdict.mistake)

@@ -49,6 +49,11 @@ RETURNS_SENDER = (
     "assign what it returns: use that tensor."
 )
 
+NO_TENSOR = (
+    "The function is to return a tensor. torch.cat(parts) makes one of a list of tensors, and "
+    "torch.tensor(…) one of numbers."
+)
+
 ENDLESS = (
     "If it is a loop that does not end: its condition has to change in each turn, on every rank."
 )
@@ -107,6 +112,8 @@ def _of_the_values(code: str, tried: Tried, *, communicates: bool) -> str:
         return YIELDS
     if _got_none(tried):
         return _of_none(code)
+    if any("which is no tensor" in report.get("got", "") for report in tried.said.values()):
+        return NO_TENSOR
     if any(report.get("notes", {}).get("unwaited") for report in tried.said.values()):
         return UNWAITED
     if _TO_ONE.search(code) and _is_wrong_on_all_but_one(tried):

@@ -12,6 +12,7 @@ from rankbook.teach.usual import (
     ALONE,
     DOTS,
     ENDLESS,
+    NO_TENSOR,
     RETURNS_SENDER,
     SAME,
     TO_ONE,
@@ -22,6 +23,7 @@ from rankbook.teach.usual import (
 NONE = Tried({0: {"finding": "other", "got": "None", "want": "4"}})
 OTHER = Tried({0: {"finding": "other", "got": "3", "want": "4"}})
 YIELDED = Tried({0: {"finding": "other", "got": "<generator object f>", "want": "4"}})
+LISTED = Tried({0: {"finding": "other", "got": "a list [3], which is no tensor", "want": "[4]"}})
 LEFT = Tried({0: {"finding": "other", "got": "3", "want": "4", "notes": {"unwaited": 1}}})
 ON_ONE = Tried({r: {"finding": "other" if r else "right", "got": "3"} for r in range(4)})
 HANG = Tried({}, hang="missing_rank", advice="Often it is a branch.")
@@ -46,6 +48,7 @@ def hint_for(code, tried, *, is_here=False, missed=()):
         ("    dist.all_reduce(x, async_op=True)\n    return x\n", OTHER, "Nothing waits"),
         ("    h = dist.isend(x, 1)\n    return x\n", OTHER, "Nothing waits"),
         ("    yield x\n", YIELDED, YIELDS),
+        ("    return x.tolist()\n", LISTED, NO_TENSOR),
         ("    dist.barrier()\n", HANG, "Often it is a branch."),
         ("    dist.reduce(x, dst=0)\n    return x\n", ON_ONE, TO_ONE),
         ("    dist.gather(x, parts)\n    return torch.cat(parts)\n", ON_ONE, TO_ONE),

@@ -80,6 +80,7 @@ RING = Exercise(
         "outgoing = chunks[(rank + 1 - step) % world_size], and what comes goes into "
         "chunks[(rank - step) % world_size][:].",
     ),
+    tools=("send", "recv"),
     mistakes=(
         shared.not_by_hand(
             "%%dist\ndef ring_all_reduce(x):\n    dist.all_reduce(x)\n    return x\n"

@@ -52,6 +52,7 @@ TREE = Exercise(
         "In a step of the way down, a rank that received on the way up sends: "
         "rank % (2 * distance) == 0 sends to rank + distance, which receives.",
     ),
+    tools=("send", "recv"),
     mistakes=(
         shared.not_by_hand(f"{_UP}    dist.broadcast(x, src=0)\n    return x\n"),
         shared.told_nobody("tree_all_reduce"),
