@@ -156,7 +156,9 @@ def test_a_warning_of_a_cells_line_is_the_same_on_every_rank(ranks_shell):
     assert told == "/me/train.py:3: UserWarning: careful\n  f()\n"
 
 
-@pytest.mark.parametrize("file", [cellnames.file_of("In [4]"), "/me/train.py"])
+@pytest.mark.parametrize(
+    "file", [cellnames.file_of("In [4]"), "/me/train.py"], ids=["cell", "script"]
+)
 def test_a_warning_about_an_object_tells_where_that_was_made(ranks_shell, file):
     tracemalloc.start()
     try:
