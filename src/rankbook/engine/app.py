@@ -16,7 +16,7 @@ from ipykernel.iostream import OutStream
 from ipyparallel.engine.app import IPEngine
 from traitlets import default
 
-from rankbook.engine import agent
+from rankbook.engine import agent, masks
 
 __all__ = ["RankEngine", "going_on", "ignore_warnings"]
 
@@ -102,7 +102,10 @@ class RankEngine(IPEngine):
         The hub announces an engine after its first heartbeat, so no session can ask too early.
         """
         self._agent = agent.install(self.kernel)
-        super().start_heartbeat(*args, **kwargs)
+        for thread in (self.kernel.control_thread, self.kernel.iopub_socket):
+            thread.io_loop.add_callback(masks.block)
+        with masks.kept_from_new_threads():
+            super().start_heartbeat(*args, **kwargs)
         self.on_ready(self.id, self.ident)
 
     def start(self) -> None:

@@ -9,6 +9,7 @@ import torch.distributed.distributed_c10d as c10d
 from rankbook.calls.boards import FileBoard, StoreBoard
 from rankbook.calls.checks import Board, Check
 from rankbook.distributed import rendezvous
+from rankbook.engine import masks
 from rankbook.engine.group.tidying import tidy
 from rankbook.engine.jobs import Job
 from rankbook.engine.operations import MAIN, operation
@@ -24,7 +25,8 @@ _TIDY = 0.2
 @operation(HostStore, on=MAIN)
 def host_store(_job: Job, request: HostStore) -> str:
     """Open the store in which the ranks meet; return its URL for other ranks."""
-    return rendezvous.host(request.address)
+    with masks.kept_from_new_threads(but=masks.ENDS):
+        return rendezvous.host(request.address)
 
 
 @operation(Reach, on=MAIN)
@@ -46,7 +48,8 @@ def initialize(job: Job, request: Initialize) -> GroupInfo:
     if ledger.check is not None:
         ledger.check.close()
         ledger.check = None
-    info = group.initialize(request)
+    with masks.kept_from_new_threads(but=masks.ENDS):
+        info = group.initialize(request)
     if request.check:
         ledger.check = Check(_board(request), request.rank, request.timeout_minutes * 60)
     # A new rank has counted the calls that made the group; ranks with healed groups have not.
@@ -66,7 +69,8 @@ def _board(wanted: Initialize) -> Board:
 @operation(Destroy, on=MAIN)
 def destroy(job: Job, _request: Destroy) -> None:
     """Leave the group."""
-    job.engine.group.destroy()
+    with masks.kept_from_new_threads(but=masks.ENDS):
+        job.engine.group.destroy()
 
 
 @operation(EndScript, on=MAIN)
