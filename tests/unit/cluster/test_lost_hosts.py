@@ -207,8 +207,8 @@ def test_a_host_that_is_busy_while_its_engines_start_is_waited_for(start):
     tried = []
 
     def was_tried_twice():
-        if launcher._tried and launcher._tried not in tried:
-            tried.append(launcher._tried)
+        if (now := launcher._tried) and now not in tried:
+            tried.append(now)
         return len(tried) == 2
 
     wait(launcher, until=was_tried_twice)
