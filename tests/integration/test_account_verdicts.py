@@ -171,18 +171,6 @@ def test_a_destructor_that_waits_once_an_exception_was_handled_is_reported_by_it
     assert "Call no collective there" in verdict.hint
 
 
-def test_a_destructor_that_waits_cells_later_is_reported_by_the_exception_that_kept_it(world):
-    world.session.run(f"{CLOSER}if rank == 0: load()")
-    world.session.run("if rank == 0: 1 / 0")  # IPython keeps this exception now, not that one
-    verdict = hung(world, "import gc\ngc.collect()\ndist.all_reduce(x)")
-    assert (verdict.kind, verdict.ranks) == ("raised", (0,))
-    assert re.search(
-        r"Rank 0 raised ValueError: no data \(cell \d+ line 5: raise ValueError\('no data'\)\) "
-        r"and then waited in barrier",
-        verdict.summary,
-    )
-
-
 def test_a_collective_in_a_function_that_is_given_to_a_future_is_explained(world):
     code = (
         "def later(future):\n"
