@@ -285,6 +285,7 @@ NEVER = {
 
 
 @pytest.mark.parametrize("method", NEVER.values(), ids=NEVER)
+@pytest.mark.sample(every=2)
 def test_ranks_that_wait_for_who_never_comes_are_told_so_and_freed(world, method, tmp_path):
     with socket.create_server(("127.0.0.1", 0), backlog=64) as stranger:
         port = str(stranger.getsockname()[1])

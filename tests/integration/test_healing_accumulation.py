@@ -74,6 +74,7 @@ finally:
 
 @pytest.mark.parametrize("event", [raised, in_a_forward, elsewhere])
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.sample(every=2)
 def test_gradients_of_a_first_part_are_dropped_with_those_that_are_seen(four, kind, event):
     expected = begun(four, kind)
     assert not event(four).ok
