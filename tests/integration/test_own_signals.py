@@ -50,7 +50,7 @@ WAITS = {
 
 @pytest.mark.parametrize("wait", WAITS)
 @pytest.mark.parametrize("handler", HANDLERS)
-@pytest.mark.sample(every=4)
+@pytest.mark.sample(every=5)
 def test_a_rank_that_handles_ctrl_c_itself_is_freed_with_its_variables(world, handler, wait):
     code = f"{HANDLERS[handler]}\nif rank == 0:\n    {WAITS[wait]}"
     running = world.in_background(lambda: world.session.run(code))
