@@ -140,10 +140,10 @@ PREDICTIONS = (
     ),
     Prediction(
         "by-the-clock",
-        'Every rank goes on until its own clock says 0.3 s. How does it end: "all done", "error", '
+        'Every rank goes on until its own clock says 0.5 s. How does it end: "all done", "error", '
         'or "hang"?',
         Choice(("all done", "error", "hang")),
-        cell="while time.perf_counter() - began < 0.3:",
+        cell="while time.perf_counter() - began < 0.5:",
         truth=lambda here: "hang",  # noqa: ARG005 - the cell has hung
         answer="hang",
         rank=0,
