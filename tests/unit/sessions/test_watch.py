@@ -384,6 +384,21 @@ def test_a_rank_that_ends_without_the_call_after_others_were_freed_is_missing_to
     assert "Ranks 0,3 never called all_reduce #1" in found.summary
 
 
+def test_a_rank_that_has_answered_is_looked_at_when_it_is_idle(watch, pool, clock, run, completed):
+    run(ONE_IS_MISSING_AND_ONE_RUNS)
+    for seconds in (0.7, *[0.15] * 7):
+        later(clock, watch, seconds)
+    look, ending = pool[3].look, iter((True, True))
+
+    def ends_at_the_third(**asked):
+        pool[3].stuck = pool[3].stuck if next(ending, False) else None
+        return look(**asked)
+
+    pool[3].look = ends_at_the_third
+    found = completed(dict.fromkeys(range(4)))
+    assert (found.kind, found.ranks) == ("missing_rank", (0, 3))
+
+
 def test_ranks_are_not_looked_at_again_where_all_had_ended(watch, pool, clock, run):
     run(ONE_IS_MISSING)
     later(clock, watch, 0.7)

@@ -11,7 +11,7 @@ from rankbook.models import Diagnosis, Look, load
 from rankbook.models.frames import Standing
 from rankbook.models.meshes import NamedMesh
 from rankbook.models.requests import LookAt
-from rankbook.sessions.members import Members, RankCall, looks
+from rankbook.sessions.members import Members, RankCall, looks, outcomes
 from rankbook.sessions.members.looks import Progress
 
 __all__ = ["Hang", "Watch"]
@@ -180,6 +180,9 @@ class Watch:
         open_ones = _open_ones(before, hang.looks)
         if not open_ones:
             return hang
+        answered = {rank for rank in open_ones if progress.get(rank) != outcomes.PENDING}
+        # A rank answers before it is idle.
+        looks.wait_until_idle(self._ranks.only(answered), self._members.timing.others)
         seen = looks.looks(self._ranks.only(open_ones))
         now = looks.complete(self._members, self._ranks.only(open_ones), seen, progress)
         ended = {
