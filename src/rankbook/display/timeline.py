@@ -181,7 +181,10 @@ def _axis(scale: _Scale, world_size: int) -> Iterator[str]:
         x = scale(scale.begin + number * step)
         yield f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP - 6}" y2="{bottom}" stroke="{GRID}"/>'
         text = _time(number * step)
-        yield f'<text x="{x:.1f}" y="{_TOP - 10}" text-anchor="middle">{text}</text>'
+        anchor = "middle"
+        if x + len(text) * _LETTER / 2 > _WIDTH:  # it would be cut at the edge of the picture
+            x, anchor = _WIDTH, "end"
+        yield f'<text x="{x:.1f}" y="{_TOP - 10}" text-anchor="{anchor}">{text}</text>'
 
 
 def _lanes(world_size: int) -> Iterator[str]:
@@ -203,9 +206,10 @@ def _cells(chart: Chart, scale: _Scale) -> Iterator[str]:
             f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP - 22}" y2="{bottom}" '
             'stroke="currentColor" stroke-dasharray="2 3" stroke-opacity=".5"/>'
         )
-        if x > right:
+        width = len(name) * _LETTER
+        if x > right and x + 3 + width <= _WIDTH:
             yield f'<text x="{x + 3:.1f}" y="{_TOP - 22}">{name}</text>'
-            right = x + 10 + len(name) * _LETTER
+            right = x + 10 + width
 
 
 def _colours(bars: Sequence[Bar]) -> Mapping[str, str]:

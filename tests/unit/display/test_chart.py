@@ -133,3 +133,16 @@ def test_lanes_of_many_ranks_are_lower_and_not_all_are_named(ranks, height, name
     assert int(root.get("height")) == height
     texts = [t.text for t in root.iter(f"{SVG}text")]
     assert len([text for text in texts if text.startswith("rank ")]) == named
+
+
+@pytest.mark.parametrize(
+    "seconds", [0.0035, 0.0352, 0.0835, 0.121, 0.202, 0.353, 0.81, 0.999, 1.0, 1.53, 20.0, 3501.0]
+)
+def test_no_text_of_a_timeline_is_cut_at_its_edge(seconds):
+    bars = [Bar(100.0, seconds, 0.0, 0, "all_reduce", "0", 4, 1, 1)]
+    cells = tuple(CellSpan(n, "", 100.0 + seconds * n / 10, 0.0) for n in range(1, 11))
+    for text in ET.fromstring(to_svg(Chart(tuple(bars), cells, 2))).iter(f"{SVG}text"):  # noqa: S314 - our own
+        width, x = 6.6 * len(text.text), float(text.get("x"))
+        left = x - {"middle": width / 2, "end": width}.get(text.get("text-anchor"), 0)
+        assert left >= 0, text.text
+        assert left + width <= 900, text.text
