@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rankbook.teach import Exercise, Lesson, Mistake, Prediction, Target, Whole
+from rankbook.teach import Choice, Exercise, Lesson, Mistake, Prediction, Ranks, Target, Whole
 
 
 def sum_of(here, factor=1):
@@ -25,6 +25,26 @@ LESSON = Lesson(
             rank=0,
             slips=((2, "That is rank 1's."),),
             why="1 + 2.",
+        ),
+        Prediction(
+            "end",
+            "How does it end?",
+            Choice(("all done", "error", "hang")),
+            cell="if rank == ",
+            truth=lambda here: f"{here.cell.how}",
+            answer="hang",
+            rank=0,
+            measured=True,
+        ),
+        Prediction(
+            "stuck",
+            "Who gets stuck?",
+            Ranks(2),
+            cell="if rank == ",
+            truth=lambda here: here.cell.stuck,
+            answer="0",
+            rank=1,
+            measured=True,
         ),
     ),
     exercises=(

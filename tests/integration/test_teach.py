@@ -93,6 +93,24 @@ def test_an_answer_that_is_right_though_nothing_waits_for_its_call_is_not_solved
     assert check("add").ok
 
 
+@pytest.mark.parametrize(
+    ("code", "how", "stuck"),
+    [
+        ("if rank == 0: dist.barrier()", "hang", [0]),
+        ("if rank == 1: dist.barrier()", "hang", [1]),
+        ("if rank == 0: 1 / 0", "error", []),
+        ("if rank == 0: print(1)", "all done", []),
+    ],
+)
+def test_the_truth_of_a_prediction_is_how_its_cell_has_ended(two, code, how, stuck):
+    predict("end", "hang")
+    predict("stuck", "0")
+    two.run("if rank == 7: pass  # an earlier cell that has the same text")
+    two.run(code)
+    two.run("'a later cell'")
+    assert (check("end").truth, check("stuck").truth) == (how, stuck)
+
+
 WATCHED = """
 from torch.distributed import P2POp, batch_isend_irecv, irecv, isend
 from rankbook.teach.here import Here

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from rankbook.models.calls import Fingerprint, Slot, Traffic
+from rankbook.models.verdicts import Diagnosis
 from rankbook.models.wire import Request
 
 __all__ = [
@@ -170,6 +171,10 @@ class CellSpan:
     """By rank, what it did over the rank's groups; empty while it runs."""
     raised: Mapping[int, str] = field(default_factory=dict, hash=False)
     """By rank that raised, the name of the exception; empty while it runs."""
+    freed: tuple[int, ...] = ()
+    """The ranks on which it did not end by itself: they were freed, or interrupted."""
+    diagnosis: Diagnosis | None = field(default=None, hash=False)
+    """Why it could not end on some ranks; None if it could, and while it runs."""
     name: str = ""
     """What it is called: ``In [4]``, ``cell 3``."""
     first_line: int = 1

@@ -2,19 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Here"]
+__all__ = ["Ended", "Here"]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How the cell that answers a prediction ended."""
+
+    how: str = ""
+    """``all done``, ``error``, or ``hang``."""
+    ranks: tuple[int, ...] = ()
+    """The ranks that ran it."""
+    stuck: tuple[int, ...] = ()
+    """The ranks that waited, and had to be freed."""
+    culprits: tuple[int, ...] = ()
+    """The ranks that its verdict names first; none if it had no verdict."""
+    waited: Mapping[int, float] = field(default_factory=dict)
+    """By rank, the seconds that it waited for others."""
+
+    @property
+    def passed(self) -> list[int]:
+        """The ranks on which it came to its end."""
+        return [rank for rank in self.ranks if rank not in self.stuck]
 
 
 class Here:
     """A rank, as the functions of a lesson see it: the learner's names are its attributes.
 
     ``here.torch``, ``here.dist``, ``here.rank`` and ``here.world_size`` are torch's own, whatever
-    the learner has called so.
+    the learner has called so. Where a prediction is checked, ``here.cell`` says how the cell that
+    answers it ended.
     """
 
-    def __init__(self, names: dict[str, Any]) -> None:
+    def __init__(self, names: dict[str, Any], cell: Ended | None = None) -> None:
         import torch
         from torch import distributed as dist
 
@@ -23,6 +47,7 @@ class Here:
         self.dist: Any = dist
         self.rank: int = dist.get_rank()
         self.world_size: int = dist.get_world_size()
+        self.cell = cell or Ended()
         self.notes: dict[str, Any] = {}
 
     def __getattr__(self, name: str) -> Any:

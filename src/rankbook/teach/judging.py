@@ -12,7 +12,7 @@ from typing import Any
 
 from rankbook.teach.definitions import Exercise, Lesson
 from rankbook.teach.forms import plain
-from rankbook.teach.here import Here
+from rankbook.teach.here import Ended, Here
 from rankbook.teach.watching import Started
 
 __all__ = ["agree", "as_part", "in_words", "judge"]
@@ -20,20 +20,21 @@ __all__ = ["agree", "as_part", "in_words", "judge"]
 _WIDTH = 60
 
 
-def judge(module: str, name: str, names: dict[str, Any]) -> str:
+def judge(module: str, name: str, names: dict[str, Any], **cell: Any) -> str:
     """Try an answer on this rank.
 
     Args:
         module: Where the lesson is defined.
         name: Of the exercise or prediction.
         names: The learner's variables.
+        **cell: How the cell ended that answers a prediction, as :class:`Ended` has it.
 
     Returns:
         JSON: for an exercise ``finding``, ``got``, ``want`` and ``notes``, or ``lacks``; for a
         prediction ``truth``.
     """
     lesson: Lesson = import_module(module).LESSON
-    item, here = lesson.find(name), Here(names)
+    item, here = lesson.find(name), Here(names, Ended(**cell))
     if not isinstance(item, Exercise):
         return json.dumps({"truth": plain(item.truth(here))})
     if lacking := here.lacks(item.needs):

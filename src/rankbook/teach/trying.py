@@ -7,13 +7,14 @@ import itertools
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from rankbook.api import session
 from rankbook.errors import LessonError, RankbookError
 from rankbook.ranks import label
 from rankbook.teach.definitions import Exercise, Lesson, Prediction
+from rankbook.teach.here import Ended
 from rankbook.words import plural, ranks_do
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Tried",
+    "ended",
     "has_run",
     "is_here",
     "is_unsent",
@@ -64,11 +66,30 @@ def has_run(prediction: Prediction) -> bool:
 
     A cell that lacked a name, because one above it was skipped, does not count.
     """
+    return _span_of(prediction) is not None
+
+
+def _span_of(prediction: Prediction) -> CellSpan | None:
     current = session()
-    return current is not None and any(
-        prediction.cell in span.code and set(span.raised.values()) != {"NameError"}
-        for span in current.cells
+    spans = () if current is None else current.cells
+    return next(
+        (
+            span
+            for span in reversed(spans)
+            if prediction.cell in span.code and set(span.raised.values()) != {"NameError"}
+        ),
+        None,
     )
+
+
+def ended(span: CellSpan | None) -> Ended:
+    """How a cell ended, as a prediction's truth is told of it."""
+    if span is None:
+        return Ended()
+    how = "hang" if span.freed else "error" if span.raised else "all done"
+    culprits = span.diagnosis.ranks if span.diagnosis else ()
+    waited = {rank: traffic.waiting for rank, traffic in span.traffic.items()}
+    return Ended(how, span.ranks, span.freed, tuple(culprits), waited)
 
 
 def last_cell(exercise: Exercise) -> str:
@@ -140,9 +161,10 @@ def try_out(lesson: Lesson, item: Exercise | Prediction) -> Tried:
     """
     current = session_for(lesson)
     module = type_module(lesson)
+    cell = ended(_span_of(item)) if isinstance(item, Prediction) else Ended()
     code = (
         "__import__('rankbook.teach.judging', fromlist=['judge'])"
-        f".judge({module!r}, {item.name!r}, globals())"
+        f".judge({module!r}, {item.name!r}, globals(), **{asdict(cell)!r})"
     )
     limit = item.timeout if isinstance(item, Exercise) else _TIMEOUT
     try:

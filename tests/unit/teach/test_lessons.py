@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -10,6 +11,7 @@ from executed import NOTEBOOKS
 from solutions import exercise_cells, lesson_of, solve
 
 from rankbook.errors import LessonError
+from rankbook.teach.here import Ended
 from rankbook.teach.lessons import LESSONS, load
 
 
@@ -21,6 +23,10 @@ def lesson(request):
 @pytest.fixture
 def notebook(lesson):
     return nbformat.read(NOTEBOOKS / f"{lesson.name}.ipynb", as_version=4)
+
+
+def _same(one, other, **_):
+    return one == other
 
 
 def code(notebook):
@@ -101,3 +107,29 @@ def test_an_unknown_lesson_is_refused_in_a_line():
 def test_an_unknown_exercise_is_refused_with_the_names_that_there_are(lesson):
     with pytest.raises(LessonError, match=rf"{lesson.name} has no 'chess'; there are "):
         lesson.find("chess")
+
+
+@pytest.mark.parametrize("how", ["all done", "error", "hang"])
+def test_a_prediction_of_how_a_cell_ends_is_compared_with_how_it_has_ended(lesson, how):
+    for item in lesson.predictions:
+        if not {"error", "hang"} <= set(getattr(item.form, "options", ())):
+            continue
+        as_expected = (how == "hang") if item.answer == "hang" else (how == "all done")
+        here = SimpleNamespace(
+            cell=Ended(how), unsent=2, mixed=1, expected=[2], torch=SimpleNamespace(allclose=_same)
+        )
+        assert (item.truth(here) == item.answer) is as_expected, item.name
+
+
+@pytest.mark.parametrize(("stuck", "passed"), [((), [0, 1, 2, 3]), ((1, 3), [0, 2])])
+def test_a_prediction_of_who_gets_stuck_is_compared_with_who_was_freed(lesson, stuck, passed):
+    asked = {("00_quickstart", "who-waits"), ("05_ddp_from_scratch", "who-waits")}
+    asked |= {("06_zero_to_fsdp2", "who-is-stuck"), ("07_tensor_parallel", "who-waits")}
+    through = {("01_debugging_hangs", "who-sends"), ("04_all_reduce_by_hand", "who-gets-through")}
+    through |= {("03_collectives_in_pictures", "who-prints")}
+    for item in lesson.predictions:
+        here = SimpleNamespace(cell=Ended("hang", (0, 1, 2, 3), stuck))
+        if (lesson.name, item.name) in asked:
+            assert item.truth(here) == stuck
+        if (lesson.name, item.name) in through:
+            assert item.truth(here) == passed

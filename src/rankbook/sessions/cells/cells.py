@@ -91,7 +91,8 @@ class Cells:
             ended = replace(self._spans[-1], ended=time.time())
             if result is not None:
                 raised = {rank: one.error.ename for rank, one in result.items() if one.error}
-                ended = replace(ended, traffic=result.traffic, raised=raised)
+                cut = tuple(rank for rank, one in result.items() if one.error and one.error.freed)
+                ended = replace(ended, traffic=result.traffic, raised=raised, freed=cut)
             self._spans[-1] = ended
             hang = running.watch.hang
             self._hang = hang
@@ -108,6 +109,7 @@ class Cells:
         self._failed = tuple(failed[0]) if failed else self._failed
         result.note = result.note or made
         self._verdict = result.diagnosis  # deaths and mismatches are known only now
+        self._spans[-1] = replace(self._spans[-1], diagnosis=result.diagnosis)
         return result
 
     def _end_former(self) -> None:

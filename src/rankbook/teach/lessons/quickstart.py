@@ -52,7 +52,7 @@ LESSON = Lesson(
             'Which ranks would wait forever in that all_reduce? For example "0,2".',
             Ranks(),
             cell="if rank != 2:\n    dist.all_reduce(loss)",
-            truth=lambda here: [0, 1, 3],  # noqa: ARG005 - they were freed
+            truth=lambda here: here.cell.stuck,
             rank=0,
             answer="0-1,3",
             why="Rank 2 has nothing to wait for: its cell is done. The others need it.",

@@ -28,6 +28,16 @@ def _step_of_torch(here: Here) -> None:
     shared.loss_of(here, here.ddp, here.rank).backward()
 
 
+def _are_the_same(here: Here) -> str:
+    """Whether all ranks have the weights of rank 0."""
+    own = here.torch.nn.utils.parameters_to_vector(here.drifting.parameters()).detach()
+    of_rank_0 = own.clone()
+    here.dist.broadcast(of_rank_0, src=0)
+    differ = here.torch.tensor(int(not here.torch.equal(own, of_rank_0)))
+    here.dist.all_reduce(differ)
+    return "no" if differ else "yes"
+
+
 PREDICTIONS = (
     Prediction(
         "drift",
@@ -35,7 +45,7 @@ PREDICTIONS = (
         "have the same weights afterwards?",
         Choice(("yes", "no")),
         cell="drifting = make_model(0)",
-        truth=lambda here: "no",  # noqa: ARG005 - %dist_diff has just shown it
+        truth=_are_the_same,
         answer="no",
         rank=0,
         why="Other batches, other gradients, other weights: four models that drift apart.",
@@ -77,7 +87,7 @@ PREDICTIONS = (
         'Rank 3 leaves out a layer. Which ranks get stuck? For example "0,2", or "none".',
         Ranks(),
         cell="use_extra = rank != 3",
-        truth=lambda here: [0, 1, 2],  # noqa: ARG005 - the cell has hung
+        truth=lambda here: here.cell.stuck,
         answer="0-2",
         rank=0,
         why="A parameter that is not used gets no gradient, its hook never runs, and the others "

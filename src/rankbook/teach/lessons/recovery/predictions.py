@@ -21,6 +21,20 @@ def _how_equal(here: Here) -> str:
     return "equal up to rounding" if here.largest < 1e-4 else "different"  # noqa: PLR2004 - rounding
 
 
+def _what_differs(here: Here) -> str:
+    """The parts of a training that are not the same on all ranks."""
+    states = here.optimizer.state_dict()["state"].values()
+    own = {
+        "weights": [parameter.tolist() for parameter in here.model.parameters()],
+        "momentum": [state["momentum_buffer"].tolist() for state in states],
+        "position": [here.order.epoch, here.order.position],
+        "random numbers": here.torch.get_rng_state().tolist(),
+    }
+    all_own: list[dict[str, list[float]]] = [{} for _ in range(here.world_size)]
+    here.dist.all_gather_object(all_own, own)
+    return ", ".join(part for part in own if any(each[part] != own[part] for each in all_own))
+
+
 PREDICTIONS = (
     Prediction(
         "survivors",
@@ -28,7 +42,7 @@ PREDICTIONS = (
         'For example "0,2".',
         Ranks(),
         cell="curve += train(18)",
-        truth=lambda here: [0, 1, 3],  # noqa: ARG005 - the cell before the restart has shown it
+        truth=lambda here: [r for r in here.cell.ranks if r not in here.cell.culprits],
         answer="0,1,3",
         rank=0,
         why="The others get an error, because a connection is gone. An error ends a cell, not a "
@@ -45,7 +59,7 @@ PREDICTIONS = (
         '"all done", "error", or "hang"?',
         Choice(("all done", "error", "hang")),
         cell="while len(curve) < 30",
-        truth=lambda here: "hang",  # noqa: ARG005 - the cell has hung
+        truth=lambda here: here.cell.how,
         answer="hang",
         rank=0,
         why="For 18 steps the calls fit each other, whatever is in the tensors. Then three ranks "
@@ -74,7 +88,7 @@ PREDICTIONS = (
         '"random numbers"?',
         Choice(("weights", "momentum", "position", "random numbers")),
         cell="saved = snapshot(model, optimizer, order)",
-        truth=lambda here: "random numbers",  # noqa: ARG005 - %dist_diff has just shown it
+        truth=_what_differs,
         answer="random numbers",
         rank=0,
         why="Each rank seeds with another number, so that not all drop the same units.",

@@ -71,7 +71,7 @@ PREDICTIONS = (
         'Rank 2 leaves the loop one step early. Which ranks get stuck? For example "0,2".',
         Ranks(),
         cell="if rank == 2 and step == 3:",
-        truth=lambda here: [0, 1, 3],  # noqa: ARG005 - the cell has hung
+        truth=lambda here: here.cell.stuck,
         answer="0-1,3",
         rank=0,
         why="The others need rank 2's part of the sum.",

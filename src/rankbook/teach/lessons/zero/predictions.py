@@ -93,7 +93,7 @@ PREDICTIONS = (
         '"none".',
         Ranks(),
         cell="if rank == 0:\n    with torch.no_grad()",
-        truth=lambda here: [0],  # noqa: ARG005 - the cell has hung
+        truth=lambda here: here.cell.stuck,
         answer="0",
         rank=0,
         why="The forward pass of an FSDP model gathers weights, and a gather needs all ranks. With "
