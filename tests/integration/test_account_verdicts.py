@@ -201,3 +201,22 @@ def test_a_collective_issued_by_gloos_own_barrier_is_explained(world):
     verdict = hung(world, "if rank == 0: dist.monitored_barrier()")
     assert (verdict.kind, verdict.ranks) == ("missing_rank", (1,))
     assert "monitored_barrier" in verdict.summary
+
+
+def test_a_group_that_only_other_ranks_have_come_to_is_explained_and_freed(world):
+    world.session.run(
+        "if rank == 1: dist.set_debug_level(dist.DebugLevel.DETAIL)"
+    ).raise_for_error()
+    try:
+        verdict = hung(world, "group = dist.new_group()\ndist.barrier(group)")
+        # The session makes its own groups all the same.
+        assert world.works()
+        world.session.reset()
+    finally:
+        world.session.run("dist.set_debug_level(dist.DebugLevel.OFF)").raise_for_error()
+    assert (verdict.kind, verdict.ranks) == ("mismatch", (1,))
+    assert re.search(
+        r"Rank 1 waited in new_group of group \d+ \(cell \d+ line 1: group = dist\.new_group\(\)\)"
+        r": it had ended on rank 0\.",
+        verdict.summary,
+    )

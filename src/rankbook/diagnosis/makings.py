@@ -19,13 +19,27 @@ from rankbook.models import Collective, Diagnosis, Look
 from rankbook.models.calls import Making
 from rankbook.words import agree, sentence_start
 
-__all__ = ["Misfit", "destroyed_at", "has_come", "hint", "misfit", "sentence", "unlike"]
+__all__ = [
+    "HALF_MADE",
+    "Misfit",
+    "destroyed_at",
+    "has_come",
+    "hint",
+    "is_half_made",
+    "misfit",
+    "sentence",
+    "unlike",
+]
 
 _ORDER = (
     "Every rank of the world must make the same groups in the same order, also groups that it will "
     "not be in; torch numbers them on each rank by itself."
 )
 
+HALF_MADE = (
+    "The ranks make the group in different ways. Often torch's debug level differs between them "
+    "(TORCH_DISTRIBUTED_DEBUG, set_debug_level): with DETAIL a rank makes a second group beside it."
+)
 
 _BACKEND = "All ranks must make a group with the same backend."
 
@@ -34,6 +48,9 @@ _STANDING = {"idle", "waiting", "gone"}
 
 _MOMENT = 2.0
 """Seconds without a movement after which a script that ends seems to be stuck in that."""
+
+_AT_REST = 2.0
+"""Seconds without a movement after which a group that others have is not coming about any more."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +79,25 @@ def has_come(look: Look, waiter: Look, call: Collective) -> bool:
     if found is None or call.meets is None or found.meets is None:
         return found is not None
     return together(call.meets, found.meets)
+
+
+def is_half_made(looks: Mapping[int, Look], rank: int, call: Collective) -> bool:
+    """Whether a rank waits in the making of a group that has come about on the ranks it is of."""
+    awaited = _named(looks[rank], call.group)
+    if not call.makes or awaited is None:
+        return False
+    others = [looks[other] for other in call.ranks if other in looks]
+    resting = [look for look in others if _rests_in(look, call)]
+    rest = [look for look in others if look not in resting]
+    made = [_named(look, call.group, awaited.epoch) for look in rest]
+    is_whole = len(others) == len(call.ranks) and looks[rank] in resting
+    return is_whole and bool(made) and all(each is not None and each.done for each in made)
+
+
+def _rests_in(look: Look, call: Collective) -> bool:
+    """Whether a rank waits in the making of a group, and has not moved for a while."""
+    waits = look.waiting is not None and look.waiting.makes and look.waiting.group == call.group
+    return waits and look.still >= _AT_REST
 
 
 def destroyed_at(look: Look, waiter: Look, call: Collective) -> str:

@@ -90,12 +90,13 @@ def _were_cut_off(words: Words) -> bool:
 def left_out(
     words: Words, waiters: Collection[int], members: Iterable[int], call: Collective
 ) -> str:
-    """Say that ranks wait for data in a collective that has ended on the others."""
+    """Say that ranks wait for data in a collective, or for a group, that others are done with."""
     others = [rank for rank in members if rank not in waiters]
     had = "had" if words.is_past else "has"
+    why = "" if call.makes else " for more data than was sent"
     return sentence_start(
-        f"{words.do(waiters, 'wait')} in {words.call(call)}{words.at(waiters)} for more data than "
-        f"was sent: it {had} ended on {words.ranks(others)}."
+        f"{words.do(waiters, 'wait')} in {words.call(call)}{words.at(waiters)}{why}: "
+        f"it {had} ended on {words.ranks(others)}."
     )
 
 

@@ -112,16 +112,18 @@ def _mismatch(scene: Scene) -> Finding | None:
 
 
 def _left_out(scene: Scene) -> Finding | None:
-    """Ranks that wait for more than others have sent."""
+    """Ranks that wait for more than others have sent, or for a group that these have."""
     waits = scene.waits
     first = next((rank for rank in scene.stuck if waits[rank].left_out), None)
     if first is None:
         return None
     call = waits[first].call
-    place = slot(call)
-    ranks = [r for r in scene.stuck if waits[r].left_out and slot(waits[r].call) == place]
+    same = identity(call)
+    ranks = tuple(r for r in scene.stuck if waits[r].left_out and identity(waits[r].call) == same)
     members = call.ranks or tuple(sorted(scene.looks))
     message = sentences.left_out(scene.words, ranks, members, call)
+    if call.makes:
+        return Finding("mismatch", ranks, message, makings.HALF_MADE)
     return Finding("mismatch", tuple(sorted(members)), message, hints.LEFT_OUT)
 
 

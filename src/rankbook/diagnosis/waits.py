@@ -17,7 +17,7 @@ from rankbook.diagnosis.calls import (
     is_vague,
     slot,
 )
-from rankbook.diagnosis.makings import destroyed_at, has_come, misfit
+from rankbook.diagnosis.makings import destroyed_at, has_come, is_half_made, misfit
 from rankbook.diagnosis.meetings import meets_of, missing_from, unanswered, world
 from rankbook.models import Collective, Look
 from rankbook.models.calls import SCRIPTS
@@ -58,7 +58,8 @@ class Wait:
     strangers: frozenset[int] = frozenset()
     """Members of the group that is being made which are no ranks of the session."""
     left_out: bool = False
-    """Whether it has ended on some ranks, and to the others nothing is on its way any more."""
+    """Whether it has ended on some ranks, and to the others nothing is on its way any more. So it
+    may be with a group that they make."""
     unanswered: frozenset[int] = frozenset()
     """All that meet, if they have come and yet do not meet."""
 
@@ -94,7 +95,7 @@ def survey(looks: Mapping[int, Look]) -> dict[int, Wait]:
                 other for other in needs[rank] if destroyed_at(looks[other], looks[rank], call)
             ),
             strangers=_strangers(call, looks),
-            left_out=_is_left_out(rank, call, looks),
+            left_out=_is_left_out(rank, call, looks) or is_half_made(looks, rank, call),
             unanswered=frozenset(unanswered(rank, looks, calls)),
         )
         for rank, call in calls.items()

@@ -28,7 +28,7 @@ from rankbook.distributed import (
 from rankbook.distributed.aside import ForScript
 from rankbook.distributed.destroying import Guest
 from rankbook.distributed.environment import Launch
-from rankbook.engine.group import nccl
+from rankbook.engine.group import levels, nccl
 from rankbook.engine.group.interfaces import Interfaces
 from rankbook.engine.group.meeting import remove_former
 from rankbook.engine.group.names import Names
@@ -111,14 +111,16 @@ class Group:
         self._interfaces.use(wanted.address)
         # Permanently: a cell may destroy the group and initialise it again.
         rendezvous.use(wanted.url, wanted.generation)
-        info = initialize_distributed(wanted.backend, wanted.timeout_minutes)
+        with levels.that_of_the_beginning():
+            info = initialize_distributed(wanted.backend, wanted.timeout_minutes)
         timeout = timedelta(minutes=wanted.timeout_minutes)
         ports = by_hand.enable(environment.read(), wanted.address, timeout)
         os.environ["MASTER_PORT"] = str(ports.ours)
         by_hand.tell_children()
         has_failed = 0 <= wanted.whole < self._healed
         self._healed = wanted.generation
-        healed = healing.heal(self._account, clean=wanted.clean, has_failed=has_failed)
+        with levels.that_of_the_beginning():
+            healed = healing.heal(self._account, clean=wanted.clean, has_failed=has_failed)
         self._lend_time(info.backend)
         self._account = None
         self.info = GroupInfo(
@@ -248,11 +250,6 @@ class Group:
         # Private in torch, 2.1 to 2.15; tests/unit/test_private_api.py fails if it goes. Without
         # it gloo keeps the group's timeout, even while a rank is at a prompt.
         lend = getattr(c10d, "_set_pg_timeout", None)
-        self._lends = backend == "gloo" and lend is not None and not _is_wrapped()
+        self._lends = backend == "gloo" and lend is not None and not levels.are_compared()
         if lend is not None and self._lends:
             lend(_LENT, dist.group.WORLD)
-
-
-def _is_wrapped() -> bool:
-    """Whether torch compares collectives itself, in groups around the real ones."""
-    return os.environ.get("TORCH_DISTRIBUTED_DEBUG", "").upper() == "DETAIL"
