@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gc
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain, groupby, starmap
+from types import FrameType
 from typing import Any
 
-__all__ = ["UNFINISHED", "instances", "uncollected"]
+__all__ = ["UNFINISHED", "frames_of_others", "instances", "uncollected"]
 
 _GENERATIONS: list[tuple[int, ...]] = [(2,), (1,), (0,)] if sys.version_info < (3, 12) else [()]
 """The collector's generations, as they are read: before Python 3.12 somebody needs the order."""
@@ -19,6 +21,19 @@ UNFINISHED = Exception
 
 ``FullyShardedDataParallel`` looks for each name in a module that it does not have yet, without end.
 """
+
+
+def frames_of_others() -> dict[int, FrameType]:
+    """The innermost frame of each thread but this one.
+
+    A variable that refers to the frame in which it stands keeps that frame, until Python's
+    collector finds the two, and all else that it refers to. With frames of other threads that would
+    be what these have been working on. (If that includes tensors of a class written in Python,
+    torch below 2.10 breaks those that it goes on using.)
+    """
+    frames = sys._current_frames()
+    del frames[threading.get_ident()]
+    return frames
 
 
 def instances(*classes: type) -> list[Any]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import gc
 import sys
 import threading
+import weakref
 from types import TracebackType
 
 import pytest
 
+from rankbook.calls import Ledger
+from rankbook.engine.looking import frames
 from rankbook.engine.looking.handling import raised_by
 from rankbook.heap import instances
 
@@ -71,3 +74,37 @@ def test_a_tuple_that_is_being_made_of_a_generator_is_finished(look):
             yield number
 
     assert len(tuple(numbers())) == 2000
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda thread: Ledger().waits.by_thread((0, 0)),
+        lambda thread: frames.user_threads(),
+        lambda thread: frames.other_threads_in_torch_distributed(),
+        frames.waits_for_thread,
+        frames.line_of,
+        lambda thread: raised_by(thread, lambda trace: True),
+    ],
+    ids=["by_thread", "user_threads", "torch", "waits_for_thread", "line_of", "raised_by"],
+)
+def test_what_a_thread_has_worked_on_ends_with_it_although_it_was_looked_at(look):
+    refs, begun, end = [], threading.Event(), threading.Event()
+
+    def work():
+        one = Kind()
+        refs.append(weakref.ref(one))
+        begun.set()
+        end.wait(60)
+
+    gc.disable()
+    try:
+        thread = threading.Thread(target=work)
+        thread.start()
+        begun.wait(60)
+        look(thread.ident)
+        end.set()
+        thread.join()
+        assert refs[0]() is None
+    finally:
+        gc.enable()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from sys import _current_frames
 from threading import get_ident
 from time import time_ns
 from typing import Any
@@ -17,6 +16,7 @@ from rankbook.calls.counts import Counts
 from rankbook.calls.places import is_told_of
 from rankbook.calls.polls import Polls
 from rankbook.calls.records import Record, to_call
+from rankbook.heap import frames_of_others
 from rankbook.models.calls import Wait
 
 __all__ = ["SOON", "Awaited", "Waits", "seconds"]
@@ -105,17 +105,19 @@ class Waits:
             mark: A value that changes when a call is issued or ends.
         """
         present = self.doing.copy()
-        threads = _current_frames()
+        others = frames_of_others()
         # An interrupt may have kept a wait from announcing its end: a waiting thread must have one
         # of our functions on its stack.
-        telling = {thread for thread, frame in threads.items() if is_told_of(frame)}
+        telling = {thread for thread, frame in others.items() if is_told_of(frame)}
+        threads = {*others, get_ident()}
+        del others
         found: dict[int, Wait] = {}
         for thread, doing in present.items():
             if thread not in threads and self.doing.get(thread) is doing:
                 self.doing.pop(thread, None)  # the thread has ended
             elif thread in telling and (wait := _told(doing, thread)) is not None:
                 found[thread] = wait
-        self.polls.keep(set(threads))
+        self.polls.keep(threads)
         for thread, poll in self.polls.present(mark).items():
             if not poll.record.completed:
                 found.setdefault(thread, poll.told(thread))

@@ -16,6 +16,7 @@ from rankbook import calls
 from rankbook.calls import blocking, checks, places
 from rankbook.engine.looking.locks import waits_for_lock
 from rankbook.engine.looking.owners import is_cell, is_own, where
+from rankbook.heap import frames_of_others
 
 __all__ = [
     "Position",
@@ -167,7 +168,7 @@ def user_threads() -> dict[int, bool]:
     """By thread beside the main one that runs what a person wants, whether it waits for another."""
     main = threading.main_thread().ident
     found = {}
-    for ident, innermost in sys._current_frames().items():
+    for ident, innermost in frames_of_others().items():
         frame: FrameType | None = innermost
         while frame is not None and ident != main:
             filename = frame.f_code.co_filename
@@ -215,7 +216,7 @@ def _waits_for_threads(frame: FrameType) -> bool:
 def other_threads_in_torch_distributed() -> bool:
     """Whether a thread other than the main one is in a call of ``torch.distributed``."""
     main = threading.main_thread().ident
-    for ident, innermost in sys._current_frames().items():
+    for ident, innermost in frames_of_others().items():
         frame: FrameType | None = innermost
         while frame is not None and ident != main:
             if _TORCH_DISTRIBUTED in frame.f_code.co_filename:
