@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain, groupby, starmap
+from sys import _current_frames
 from types import FrameType
 from typing import Any
 
@@ -31,7 +32,7 @@ def frames_of_others() -> dict[int, FrameType]:
     be what these have been working on. (If that includes tensors of a class written in Python,
     torch below 2.10 breaks those that it goes on using.)
     """
-    frames = sys._current_frames()
+    frames = _current_frames()
     del frames[threading.get_ident()]
     return frames
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from sys import _getframe
 from threading import get_ident
 from time import time_ns
 from typing import Any
@@ -106,11 +107,12 @@ class Waits:
         """
         present = self.doing.copy()
         others = frames_of_others()
+        threads = {*others, get_ident()}
         # An interrupt may have kept a wait from announcing its end: a waiting thread must have one
         # of our functions on its stack.
         telling = {thread for thread, frame in others.items() if is_told_of(frame)}
-        threads = {*others, get_ident()}
-        del others
+        if is_told_of(_getframe()):
+            telling.add(get_ident())
         found: dict[int, Wait] = {}
         for thread, doing in present.items():
             if thread not in threads and self.doing.get(thread) is doing:
