@@ -30,6 +30,17 @@ def test_what_every_engine_imports_is_imported_once_before_they_are_forked(two):
     assert [name for name in here if name not in once] == []
 
 
+def test_random_numbers_differ_by_rank_until_a_seed_is_set(two):
+    two.run("import random, numpy as np").raise_for_error()
+    for draw in ("torch.rand(1).item()", "random.random()", "np.random.rand()"):
+        drawn = two.run(draw)
+        assert drawn[0].result_repr != drawn[1].result_repr, draw
+    two.run("torch.manual_seed(3)").raise_for_error()
+    two.reset()
+    drawn = two.run("torch.rand(1)")
+    assert drawn[0].result_repr == drawn[1].result_repr
+
+
 def test_a_rank_imports_what_starts_clusters_when_a_cell_asks_for_it(two):
     code = (
         "import sys\n"

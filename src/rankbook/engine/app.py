@@ -17,6 +17,7 @@ from ipyparallel.engine.app import IPEngine
 from traitlets import default
 
 from rankbook.engine import agent, masks
+from rankbook.engine.cells import chance
 
 __all__ = ["RankEngine", "going_on", "ignore_warnings"]
 
@@ -95,6 +96,11 @@ class RankEngine(IPEngine):
     @default("out_stream_factory")
     def _streams(self) -> type[OutStream]:
         return _Stream
+
+    def initialize(self, argv: list[str] | None = None) -> None:
+        """Begin with random numbers of its own."""
+        chance.begin_anew()
+        super().initialize(argv)
 
     def start_heartbeat(self, *args: Any, **kwargs: Any) -> None:
         """Install the agent, then start the heartbeat.

@@ -14,7 +14,6 @@ import faulthandler
 import multiprocessing
 import multiprocessing.forkserver
 import os
-import random
 import signal
 import sys
 import time
@@ -24,9 +23,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
-import torch
-
 from rankbook.engine.cells import (
+    chance,
     entered,
     logs,
     modules,
@@ -69,7 +67,7 @@ def fresh(
             _builtins(),
             _start_method(),
             _fork_server(),
-            _random(),
+            chance.new(),
             settings.put_back(),
             plots.put_back(),
             once.interop_threads(),
@@ -272,22 +270,3 @@ def _fork_server() -> Iterator[None]:
                 os.waitpid(pid, 0)
         vars(server).clear()
         vars(server).update(before)
-
-
-@contextmanager
-def _random() -> Iterator[None]:
-    """Give the script the random numbers of a new process, which differ from rank to rank."""
-    state, python = torch.random.get_rng_state(), random.getstate()
-    numpy: Any = getattr(sys.modules.get("numpy"), "random", None)
-    others = numpy and numpy.get_state()
-    torch.default_generator.seed()
-    random.seed()
-    if numpy:
-        numpy.seed()
-    try:
-        yield
-    finally:
-        torch.random.set_rng_state(state)
-        random.setstate(python)
-        if numpy:
-            numpy.set_state(others)
