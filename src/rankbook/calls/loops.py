@@ -6,14 +6,21 @@ alone until the user interrupts it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
 from keyword import iskeyword
 from tokenize import NAME, NUMBER, STRING, TokenInfo
 from types import CodeType
 
-from rankbook.calls.statements import CLOSE, OPEN, Statement, innermost, of_file, split
+from rankbook.calls.statements import (
+    CLOSE,
+    OF_FORMAT,
+    OPEN,
+    Statement,
+    called,
+    innermost,
+    of_file,
+    split,
+)
 
 __all__ = ["ASKS", "ends_by_answer_only"]
 
@@ -33,9 +40,6 @@ _JUMPS = frozenset({"break", "continue", "raise", "return"})
 _TOO_MUCH = frozenset({"@", "assert", "for", "match", "try", "while", "with"})
 _COMPARE = ("<", ">", "==", ">=", "<=", "!=", "is", "in")
 _CONSTANTS = frozenset({"True", "False", "None", "..."})
-_OF_FORMAT = re.compile(r"[rR]?[fFtT]")
-_IN_BRACES = re.compile(r"\{([^{}]*)\}")
-_CALLED = re.compile(r"(\w*)\s*\(")
 
 Tokens = Sequence[TokenInfo]
 
@@ -110,7 +114,7 @@ class _Code:
         allowed = self._answers | _COMBINE | _HARMLESS
         inner = [each for each in parts if each is not self._its]
         return (
-            all(name in allowed for part in parts for name in _called(part.tokens))
+            all(name in allowed for part in parts for name in called(part.tokens))
             and not any(each.word in _TOO_MUCH for each in inner)
             and not any(token.string == "yield" for part in parts for token in part.tokens)
         )
@@ -170,7 +174,7 @@ class _Code:
         """The same of a single name or constant."""
         name = token.string
         if token.type == STRING:
-            return not _OF_FORMAT.match(name)
+            return not OF_FORMAT.match(name)
         if token.type == NUMBER or name in _CONSTANTS | _FIXED | within:
             return True
         values = self._assigned.get(name)
@@ -213,31 +217,6 @@ def _is_chain(tokens: Tokens) -> bool:
         if len(named) != 1 or named[0].type != NAME or iskeyword(named[0].string):
             return False
     return tokens[-1].type == NAME
-
-
-def _called(tokens: Tokens) -> Iterator[str]:
-    """The names of what tokens call; empty where that has none."""
-    before = ""
-    for token, after in pairwise(tokens):
-        is_defined = before in {"class", "def"}
-        before = token.string
-        if token.type == STRING and _OF_FORMAT.match(token.string):
-            yield from _called_in_text(token.string)
-        if after.string != "(" or is_defined:
-            continue
-        if token.type == NAME and not iskeyword(token.string):
-            yield token.string
-        elif token.type == STRING or token.string in CLOSE:
-            yield ""
-
-
-def _called_in_text(text: str) -> Iterator[str]:
-    """The names of what a formatted string calls, which is one token before Python 3.12."""
-    text = text.replace("{{", "").replace("}}", "")
-    for part in _IN_BRACES.findall(text):
-        yield from _CALLED.findall(part)
-    if "{" in _IN_BRACES.sub("", text):
-        yield ""
 
 
 def _assignments(tokens: Tokens) -> Iterator[tuple[str, Tokens]]:

@@ -7,30 +7,47 @@ this is read while other threads run what a person wants.
 from __future__ import annotations
 
 import linecache
+import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import chain
+from itertools import chain, pairwise
+from keyword import iskeyword
 from tokenize import (
     COMMENT,
     DEDENT,
     ENDMARKER,
     INDENT,
+    NAME,
     NEWLINE,
     NL,
+    STRING,
     TokenError,
     TokenInfo,
     generate_tokens,
 )
 from typing import NamedTuple
 
-__all__ = ["CLOSE", "OPEN", "Statement", "innermost", "of_file", "split"]
+__all__ = [
+    "CLOSE",
+    "OF_FORMAT",
+    "OPEN",
+    "Statement",
+    "called",
+    "innermost",
+    "of_file",
+    "of_text",
+    "split",
+]
 
 _GO_ON = frozenset({"elif", "else", "except", "finally"})
 _WITH_BODY = _GO_ON | frozenset(
     {"async", "case", "class", "def", "for", "if", "match", "try", "while", "with"}
 )
 OPEN, CLOSE = frozenset("([{"), frozenset(")]}")
+OF_FORMAT = re.compile(r"[rR]?[fFtT]")
+_IN_BRACES = re.compile(r"\{([^{}]*)\}")
+_CALLED = re.compile(r"(\w*)\s*\(")
 
 
 class Statement(NamedTuple):
@@ -74,7 +91,7 @@ class Statement(NamedTuple):
 def of_file(filename: str) -> tuple[Statement, ...] | None:
     """The statements of a file or a cell; None if its text is unknown, or is not Python."""
     lines = linecache.getlines(filename)
-    return _of_text("".join(lines)) if lines else None
+    return of_text("".join(lines)) if lines else None
 
 
 def innermost(statements: Iterable[Statement], line: int, word: str) -> Statement | None:
@@ -98,8 +115,34 @@ def split(tokens: Sequence[TokenInfo], *at: str) -> list[Sequence[TokenInfo]]:
     return [*parts, tokens[begin:]]
 
 
+def called(tokens: Sequence[TokenInfo]) -> Iterator[str]:
+    """The names of what tokens call; empty where that has none."""
+    before = ""
+    for token, after in pairwise(tokens):
+        is_defined = before in {"class", "def"}
+        before = token.string
+        if token.type == STRING and OF_FORMAT.match(token.string):
+            yield from _called_in_text(token.string)
+        if after.string != "(" or is_defined:
+            continue
+        if token.type == NAME and not iskeyword(token.string):
+            yield token.string
+        elif token.type == STRING or token.string in CLOSE:
+            yield ""
+
+
+def _called_in_text(text: str) -> Iterator[str]:
+    """The names of what a formatted string calls, which is one token before Python 3.12."""
+    text = text.replace("{{", "").replace("}}", "")
+    for part in _IN_BRACES.findall(text):
+        yield from _CALLED.findall(part)
+    if "{" in _IN_BRACES.sub("", text):
+        yield ""
+
+
 @lru_cache(maxsize=16)
-def _of_text(text: str) -> tuple[Statement, ...] | None:
+def of_text(text: str) -> tuple[Statement, ...] | None:
+    """The statements of a text; None if it is not Python."""
     try:
         tokens = [*generate_tokens(iter(text.splitlines(keepends=True)).__next__)]
         return _block(deque(each for each in tokens if each.type not in (COMMENT, NL)))
