@@ -67,6 +67,19 @@ def test_ranks_need_no_home_that_can_be_written(tmp_path):
     assert done.stdout == "tensor([2.])\n", done.stderr
 
 
+def test_a_start_with_too_few_open_files_says_what_to_do():
+    script = f"ulimit -n 64\nexec {shlex.join([sys.executable, '-c', SESSION])}"
+    done = subprocess.run(
+        ["/bin/sh", "-e", "-c", script], capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].endswith(
+        "ClusterError: The cluster did not start. This process may open only 64 files "
+        "(ulimit -n), too few for 2 ranks: run `ulimit -n 4096` in a shell, and start this "
+        "program from it again."
+    )
+
+
 WITHOUT_DISTRIBUTED = """
 import sys
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from rankbook.cluster.launchers.base import Launcher, Progress
-from rankbook.errors import RankbookError
+from rankbook.errors import ClusterError, RankbookError
 
 # Modules that need ipyparallel are imported when used: loading the extension must stay quick.
 if TYPE_CHECKING:
@@ -37,6 +37,17 @@ def start_pool(
     Raises:
         RankbookError: The start failed; nothing that was started is left running.
     """
+    try:
+        return _start(make, count, meanwhile)
+    except (RankbookError, OSError, RuntimeError) as error:
+        from rankbook.cluster import scarce
+
+        if why := scarce.too_low(count, scarce.limits()):
+            raise ClusterError(f"The cluster did not start. {why}") from error
+        raise
+
+
+def _start(make: Callable[[], Launcher], count: int, meanwhile: Callable[[], object]) -> Pool:
     # In its own thread: Ctrl-C must not hit between starting a process and recording it.
     with ThreadPoolExecutor(1, "rankbook-start") as executor:
         progress = Progress(meanwhile=meanwhile)
