@@ -170,13 +170,8 @@ class GroupMagics(RankMagics):
         first, mark, options = line.partition("--")
         args = parse(self.dist_restart, f"{mark}{options}")
         ranks = " ".join([first.strip(), *args.ranks]).strip()
-        if args.checkpoint and args.source is not None:
-            print(
-                f"All ranks load modules and optimizers from {args.checkpoint}: "
-                "what they hold now is replaced."
-            )
         filled = session.restart_ranks(
-            ranks or None, from_rank=args.source, checkpoint=args.checkpoint
+            ranks or None, from_rank=args.source, checkpoint=args.checkpoint, announce=print
         )
         print(f"{_in_one_line(session)}{session.carried}")
         print(filled or session.lacking)

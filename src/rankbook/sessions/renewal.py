@@ -85,7 +85,13 @@ class Renewal:
             self._group.initialize(backend, size, clean=clean)
 
     def restart(
-        self, ranks: Collection[int], source: int | None, checkpoint: str, *, interrupt: bool
+        self,
+        ranks: Collection[int],
+        source: int | None,
+        checkpoint: str,
+        *,
+        interrupt: bool,
+        announce: Callable[[str], object] | None = None,
     ) -> Filled | None:
         """Make the next group with new engines for ``ranks`` and dead ranks; fill them if asked.
 
@@ -101,6 +107,11 @@ class Renewal:
             _refuse_others(checkpoint)
         self._members.refuse_replacing(ranks)
         with self._renewing("replacing ranks", interrupt=interrupt):
+            if checkpoint and announce is not None:
+                announce(
+                    f"All ranks load modules and optimizers from {checkpoint}: "
+                    "what they hold now is replaced."
+                )
             try:
                 self._group.restart(ranks)
                 if source is None:

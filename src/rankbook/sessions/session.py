@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rankbook.cluster.pool import Pool
@@ -118,6 +119,7 @@ class Session(SessionRecords):
         from_rank: str | int | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         interrupt: bool = False,
+        announce: Callable[[str], object] | None = None,
     ) -> Filled | None:
         """Give ranks new engines, and make the next generation with the others as they are.
 
@@ -132,6 +134,8 @@ class Session(SessionRecords):
             checkpoint: A folder of ``torch.distributed.checkpoint``, from which *all* ranks load
                 their modules and optimizers: for those whose state is sharded.
             interrupt: End what the session is busy with first, instead of refusing.
+            announce: Called with a line on what all ranks are about to load, when nothing refuses
+                that any more and nothing is replaced yet.
 
         Returns:
             What was copied and what was not, and why; None without ``from_rank``.
@@ -150,7 +154,9 @@ class Session(SessionRecords):
         elif checkpoint:
             raise InputError("A checkpoint is for filling a new rank: give from_rank, too.")
         path = os.path.abspath(checkpoint) if checkpoint else ""  # noqa: PTH100 - as os knows it
-        return self._renewal.restart(chosen, source[0], path, interrupt=interrupt)
+        return self._renewal.restart(
+            chosen, source[0], path, interrupt=interrupt, announce=announce
+        )
 
     def destroy(self) -> None:
         """Run ``destroy_global_state`` on every rank and form no new group."""

@@ -454,3 +454,17 @@ def test_dist_push_sends_functions_of_the_notebook(notebook):
 def test_dist_push_refuses_a_value_that_cannot_be_pickled(notebook):
     notebook.run("import threading\nlock = threading.Lock()")
     assert "'lock' (lock) cannot be sent" in notebook.usage("%dist_push lock")
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("2 --from 0 --checkpoint /nowhere", "/nowhere is not a checkpoint"),
+        ("2 --from 2 --checkpoint {saved}", "Rank 2 is one of those to replace"),
+        ("--from 0 --checkpoint {saved}", "No rank has ended"),
+    ],
+)
+def test_a_restart_that_is_refused_announces_no_load(notebook, session, tmp_path, line, why):
+    (tmp_path / ".metadata").write_text("")
+    assert why in notebook.usage(f"%dist_restart {line.format(saved=tmp_path)}")
+    assert notebook.out == ""
