@@ -104,6 +104,28 @@ def test_a_session_with_a_dead_rank_refuses_work_and_says_what_to_run(formed, po
     )
 
 
+@pytest.mark.parametrize(
+    ("size", "dead", "told"),
+    [
+        (3, [2], "%dist_restart 2 (or restart_ranks([2])) replaces it and keeps the others."),
+        (4, [2], ("%dist_init -n 3 goes on without it; or start 1 engine where the others were "
+                  "started, then %dist_restart 2 (or restart_ranks([2])) replaces it and keeps "
+                  "the others.")),
+        (3, [0, 1], ("%dist_init -n 1 goes on without them; or start 1 engine where the others "
+         "were started, then %dist_restart 0-1 (or restart_ranks([0, 1])) replaces them and keeps "
+         "the others.")),
+        (4, [0, 1, 2, 3], ("start 4 engines where the others were started, then %dist_restart 0-3 "
+         "(or restart_ranks([0, 1, 2, 3])) replaces them and keeps the others.")),
+    ],
+)  # fmt: skip
+def test_where_no_engine_can_be_added_a_death_says_what_works(formed, pool, size, dead, told):
+    formed.initialize("gloo", size)
+    pool.launcher.can_add = False
+    for rank in dead:
+        pool.kill(formed.members.placement.engines[rank])
+    assert formed.told_of_dead.endswith(f": {told}")
+
+
 def test_the_refusal_names_every_dead_rank(formed, pool):
     pool.kill(2)
     pool.kill(0, 1)

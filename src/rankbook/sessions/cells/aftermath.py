@@ -18,7 +18,8 @@ from rankbook.sessions.group.group import Group
 from rankbook.sessions.group.repair import Event, Repair
 from rankbook.sessions.members import Members, looks, outcomes
 from rankbook.sessions.members.freeing import Freed, data_moves
-from rankbook.words import agree, how_to_replace, in_words, sentence_start
+from rankbook.sessions.members.remedy import remedy
+from rankbook.words import agree, in_words, sentence_start
 
 __all__ = ["Aftermath"]
 
@@ -121,10 +122,8 @@ class Aftermath:
                 result.ranks[rank].error = Failure("EngineError", how, freed=True)
                 result.ranks[rank].exit_code = dead[rank] if is_script else None
         kept = "; the other ranks keep their variables" if self._members.living() else ""
-        result.note = self._members.instead or (
-            f"{how_to_replace(dead)} brings {agree(dead, 'it', 'them')} back{kept}."
-            f"{self._what_is_gone()}"
-        )
+        back = remedy(self._members, dead, f"brings {agree(dead, 'it', 'them')} back{kept}")
+        result.note = f"{sentence_start(back)}{self._what_is_gone()}"
 
     def _what_is_gone(self) -> str:
         """What dead ranks held, judging by other ranks, and what to type to restore it."""

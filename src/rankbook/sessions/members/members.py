@@ -12,6 +12,7 @@ from rankbook.errors import ClusterError, SessionError
 from rankbook.models.meshes import NamedMesh
 from rankbook.sessions.members.engines import Engines
 from rankbook.sessions.members.party import Party
+from rankbook.sessions.members.remedy import remedy
 from rankbook.timing import Timing
 from rankbook.words import agree, how_to_replace, in_words, ranks_do, sentence_start
 
@@ -135,10 +136,13 @@ class Members(Engines):
         if not (ends := self.ends):
             return ""
         words = ", ".join(f"rank {rank} {how}" for rank, how in ends.items())
-        return f"{words[0].upper()}{words[1:]}: " + (
-            self.instead
-            or f"{how_to_replace(ends)} replaces {agree(ends, 'it', 'them')} and keeps the others."
-        )
+        does = f"replaces {agree(ends, 'it', 'them')} and keeps the others"
+        return f"{words[0].upper()}{words[1:]}: {remedy(self, ends, does)}"
+
+    @property
+    def alive_spares(self) -> list[int]:
+        """Living engines that are no rank."""
+        return [engine for engine in self.alive if engine not in self.placed().engines]
 
     @property
     def ends(self) -> dict[int, str]:
@@ -243,8 +247,7 @@ class Members(Engines):
         Raises:
             ClusterError: They cannot be started.
         """
-        engines = self.placed().engines
-        missing = len(ranks) - sum(engine not in engines for engine in self.alive)
+        missing = len(ranks) - len(self.alive_spares)
         if missing > 0 and not self.can_grow:
             raise ClusterError(
                 f"There is no spare engine for {self.in_words(ranks)}, and rankbook cannot add to "
