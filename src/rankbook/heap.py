@@ -60,18 +60,31 @@ def instances(*classes: type) -> list[Any]:
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Have nothing collect garbage within the block.
+    """Have nothing collect garbage by itself within the block.
 
     Whichever thread allocates at the time collects, and runs the finalizers of what it finds, which
     may be a person's. One that calls a collective would wait for other ranks in that thread.
+
+    The collector is not turned off, but waits for more objects than there ever are: another thread
+    may turn it off meanwhile, as training loops do, or look whether it is on.
     """
-    was_on = gc.isenabled()
-    gc.disable()
+    _open.append(None)
+    gc.set_threshold(*(each | _OUT_OF_REACH for each in gc.get_threshold()))
     try:
         yield
     finally:
-        if was_on:
-            gc.enable()
+        _open.pop()
+        if not _open:
+            # Not those of before: some code may have set others meanwhile, or since then those of
+            # an earlier block, which it had read.
+            gc.set_threshold(*(each & ~_OUT_OF_REACH for each in gc.get_threshold()))
+
+
+_open: list[None] = []
+"""An item for each such block in which a thread is."""
+
+_OUT_OF_REACH = 1 << 30
+"""Added to the thresholds of the collector, which are counts of objects, or of collections."""
 
 
 def _everything() -> Iterator[Any]:

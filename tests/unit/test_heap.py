@@ -13,7 +13,7 @@ import pytest
 from rankbook.calls import Ledger
 from rankbook.engine.looking import frames
 from rankbook.engine.looking.handling import raised_by
-from rankbook.heap import instances
+from rankbook.heap import instances, uncollected
 
 
 class Kind:
@@ -54,6 +54,63 @@ def test_the_collector_stays_off_where_it_was():
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+@pytest.fixture
+def as_set_before():
+    before = gc.get_threshold()
+    yield before
+    gc.set_threshold(*before)
+    gc.enable()
+
+
+def test_no_garbage_is_collected_in_a_block_and_some_is_after_it(as_set_before):
+    collected = []
+    gc.callbacks.append(lambda phase, _: collected.append(phase))
+    try:
+        with uncollected():
+            for _ in range(3 * as_set_before[0]):
+                one = Kind()
+                one.itself = one
+            assert collected == []
+        for _ in range(3 * as_set_before[0]):
+            one = Kind()
+            one.itself = one
+        assert collected
+    finally:
+        gc.callbacks.pop()
+    assert gc.get_threshold() == as_set_before
+
+
+def test_a_collector_that_is_turned_off_in_a_block_stays_off(as_set_before):
+    with uncollected():
+        assert gc.isenabled()
+        gc.disable()
+    assert not gc.isenabled()
+
+
+def test_thresholds_that_are_set_in_a_block_stay(as_set_before):
+    with uncollected():
+        gc.set_threshold(5000, 7, 9)
+    assert gc.get_threshold()[:2] == (5000, 7)
+
+
+def test_thresholds_that_were_read_in_a_block_and_set_after_it_are_right_again(as_set_before):
+    with uncollected():
+        read = gc.get_threshold()
+    gc.set_threshold(*read)
+    with uncollected():
+        pass
+    assert gc.get_threshold() == as_set_before
+
+
+def test_a_block_goes_on_when_that_of_another_thread_ends(as_set_before):
+    with uncollected():
+        thread = threading.Thread(target=instances, args=[Kind])
+        thread.start()
+        thread.join()
+        assert gc.get_threshold() != as_set_before
+    assert gc.get_threshold() == as_set_before
 
 
 @pytest.mark.parametrize(

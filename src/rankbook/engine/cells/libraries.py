@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import functools
-import gc
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from types import (
     BuiltinFunctionType,
@@ -19,6 +18,8 @@ from types import (
     WrapperDescriptorType,
 )
 from typing import Any
+
+from rankbook.heap import uncollected
 
 __all__ = ["Owner", "is_own", "known", "take_note", "take_note_of_new"]
 
@@ -140,20 +141,8 @@ known: dict[int, Owner] = {}
 
 def take_note() -> None:
     """Take note of new modules, of the classes in them, and of what cells have replaced."""
-    with _without_collecting():
+    with uncollected():  # it makes many objects, and no garbage
         _take_note()
-
-
-@contextmanager
-def _without_collecting() -> Iterator[None]:
-    """Collect no garbage within the block, which makes many objects, and no garbage."""
-    is_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if is_on:
-            gc.enable()
 
 
 def _take_note() -> None:
