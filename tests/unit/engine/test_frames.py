@@ -141,13 +141,21 @@ def test_a_main_thread_that_joins_another_is_in_a_lock(write, look, gate):
     assert not at.in_torch
 
 
+async def beside_a_timer(loop, future):
+    timer = loop.call_later(600, print)
+    await future
+    timer.cancel()
+
+
 @pytest.mark.parametrize(
     ("awaits", "in_lock"),
     [
         (lambda loop, work: loop.run_in_executor(None, work), True),
-        (lambda loop, work: asyncio.wait_for(loop.run_in_executor(None, work), 600), False),
+        (lambda loop, work: asyncio.wait_for(loop.run_in_executor(None, work), 600), True),
+        (lambda loop, work: asyncio.wait_for(loop.run_in_executor(None, work), 50), False),
+        (lambda loop, work: beside_a_timer(loop, loop.run_in_executor(None, work)), False),
     ],
-    ids=["a thread", "a thread, for a while"],
+    ids=["a thread", "a thread, for long", "a thread, for a while", "a thread, and a timer"],
 )
 def test_a_thread_whose_event_loop_awaits_a_thread_waits_for_it(write, gate, awaits, in_lock):
     loop = asyncio.new_event_loop()
@@ -157,7 +165,8 @@ def test_a_thread_whose_event_loop_awaits_a_thread_waits_for_it(write, gate, awa
     thread.start()
     gate.reached()
     try:
-        wait_until(lambda: frames.user_threads()[thread.ident] is in_lock, SOON)
+        wait_until(lambda: stands_in(thread, "select"), SOON)
+        assert frames.user_threads()[thread.ident] is in_lock
     finally:
         gate.open()
         thread.join()

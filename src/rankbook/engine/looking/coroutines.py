@@ -14,7 +14,7 @@ from types import CodeType
 from typing import Any
 
 from rankbook.engine.cells.between import is_of_a_cell
-from rankbook.engine.looking import frames, owners
+from rankbook.engine.looking import frames, owners, timers
 
 __all__ = ["Coroutine"]
 
@@ -39,8 +39,8 @@ class Coroutine:
     def waits_for(self, threads: Collection[int]) -> bool:
         """Whether nothing can wake the cell while some of its threads stay where they are.
 
-        Cells have left neither a timer nor a file to the event loop, and their other threads wait
-        as well, for each other or for work.
+        Cells have left neither a timer nor a file to the event loop, but for timeouts of which none
+        comes soon, and their other threads wait as well, for each other or for work.
 
         Args:
             threads: Those that stay.
@@ -63,15 +63,15 @@ def _handles(loop: Any) -> list[Any] | None:
 
     (The names are private in Python 3.10 to 3.14.)
     """
-    timers, selector = getattr(loop, "_scheduled", None), getattr(loop, "_selector", None)
-    if timers is None or not isinstance(selector, selectors.BaseSelector):
+    timed, selector = timers.pending(loop), getattr(loop, "_selector", None)
+    if timed is None or not isinstance(selector, selectors.BaseSelector):
         return None
     try:
         files = list(selector.get_map().values())
     except (RuntimeError, KeyError):  # it has just got another one
         return None
     of_files = [each for key in files for each in key.data or () if each]
-    return [each for each in (*list(timers), *of_files) if not each.cancelled()]
+    return [each for each in (*timed, *of_files) if not each.cancelled()]
 
 
 def _stack(task: Task[Any]) -> Iterator[tuple[CodeType, int]]:

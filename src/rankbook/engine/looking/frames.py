@@ -14,6 +14,7 @@ from typing import Any
 
 from rankbook import calls
 from rankbook.calls import blocking, checks, places
+from rankbook.engine.looking import timers
 from rankbook.engine.looking.locks import waits_for_lock
 from rankbook.engine.looking.owners import is_cell, is_own, where
 from rankbook.heap import frames_of_others
@@ -206,10 +207,12 @@ def _waits_for_threads(frame: FrameType) -> bool:
     filename, caller = frame.f_code.co_filename, frame.f_back
     if filename != selectors.__file__ or caller is None:
         return filename == threading.__file__ or waits_for_lock(frame)
-    # An event loop without a timer, whose only file is the one through which threads wake it.
+    # An event loop that no timer wakes soon; its only file is the one by which threads wake it.
     selects = frame.f_code.co_name == "select" and caller.f_code.co_filename.endswith(_EVENT_LOOP)
     held = frame.f_locals if selects else {}
-    files = held["self"].get_map() if held.get("timeout", 0) in (None, -1) else None
+    if held.get("timeout", 0) == 0 or timers.pending(caller.f_locals.get("self")) != []:
+        return False
+    files = held["self"].get_map()
     return files is not None and len(files) == 1
 
 

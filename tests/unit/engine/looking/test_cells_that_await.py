@@ -96,6 +96,20 @@ def test_a_timer_may_wake_a_cell(seen):
     assert seen(lambda: asyncio.sleep(600))[0] is False
 
 
+async def within(seconds, gate):
+    await asyncio.wait_for(asyncio.to_thread(gate.wait), seconds)
+
+
+async def at_most(seconds, gate):
+    await asyncio.wait([asyncio.create_task(asyncio.to_thread(gate.wait))], timeout=seconds)
+
+
+@pytest.mark.parametrize("act", [within, at_most])
+@pytest.mark.parametrize(("seconds", "is_certain"), [(50, False), (600, True)])
+def test_a_timeout_wakes_a_cell_if_it_comes_soon(seen, gate, act, seconds, is_certain):
+    assert seen(lambda: act(seconds, gate))[0] is is_certain
+
+
 def test_a_task_that_a_cell_has_made_may_wake_it(seen):
     async def act():
         asyncio.get_running_loop().call_later(600, print)
