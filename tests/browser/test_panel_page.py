@@ -78,6 +78,15 @@ def test_columns_that_differ_between_ranks_are_visible_without_scrolling(show, w
     assert right(page, last) <= right(page, ".rb-panel > .rb-scroll")
 
 
+@pytest.mark.parametrize("width", [465, 520])
+def test_the_details_of_a_rank_are_visible_in_a_narrow_panel(show, width):
+    line = "In [2] line 5: time.sleep(0.1 + 0.05 * (rank == 1))"
+    facts = {"pid": 41_900, "line": line, "memory_total": 25_300_000_000}
+    ranks = [member(rank, "running", 4, **facts) for rank in range(4)]
+    scroll = show(snapshot(*ranks), width).locator(".rb-panel > .rb-scroll")
+    assert scroll.evaluate("(it) => it.scrollWidth <= it.clientWidth")
+
+
 def test_a_state_takes_no_more_room_than_it_needs(show):
     page = show(snapshot(*eight()), 420)  # else there is room to spare
     assert box(page, "td.rb-state")["width"] < 2 * box(page, "td.rb-state .rb-pill")["width"]
