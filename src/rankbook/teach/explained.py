@@ -42,6 +42,19 @@ OF_MESSAGES = {
     "broadcast, a scatter or a recv; dst=, which gets, for a reduce, a gather or a send.",
     r"scatter_list.* must be specified": "scatter deals out a list, a piece for each rank. To give "
     "the same to all, there is broadcast.",
+    r"outputs\[0\]\.sizes|invalid tensor size at index|invalid input tensor list size": "Each "
+    "piece of the list has the shape of the single tensor, and there is one for each rank: "
+    "list(x.chunk(world_size)). chunk(n) makes n pieces, split(n) pieces of n numbers each.",
+    r"(?:reduce_scatter|all_gather|scatter|all_to_all)\w*\(\) missing": "The call takes two "
+    "things: the tensor or list that it writes into comes first, then what this rank gives.",
+    r"'NoneType' object has no attribute '(?:append|extend)'": "append and extend change the list "
+    "itself and return None: call them, and do not assign what they return.",
+    r"'NoneType' object has no attribute '(?:copy_|add_|div_|mul_)'": "That is None so far, so "
+    "there is nothing to write into: assign a tensor to it, with =.",
+    r"values to unpack": "The function is to return as many things as its last line names, "
+    "separated by commas and in that order.",
+    r"ProcessGroup'? is not iterable|ProcessGroup' has no len": "A process group is no list of "
+    "ranks. Ask the list with which it was made, or dist.get_process_group_ranks(group).",
     r"in->size == out->size": "Without sizes, all_to_all_single cuts both tensors into equal "
     "pieces, so they have to be equally long. Pass two lists: the sizes of what comes, and of what "
     "is sent.",
@@ -63,6 +76,8 @@ OF_CALLS = {
     "up, and what the others had is lost.",
     "scatter": "dist.scatter deals out the list of one rank, src. Nothing is added up, and nobody "
     "looks at the lists of the others.",
+    "gather": "dist.gather collects the tensors of all ranks on one rank, dst. The others get "
+    "nothing.",
     "all_gather": "dist.all_gather puts the tensors of all ranks beside each other, into a list. "
     "Nothing is added up.",
     "all_to_all_single": "dist.all_to_all_single sends a piece of each rank's tensor to each rank. "

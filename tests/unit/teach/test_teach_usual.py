@@ -88,6 +88,14 @@ def hint_for(code, tried, *, is_here=False, missed=()):
         ("    pass\n", raised("a leaf Variable that requires grad is"), "torch does not let"),
         ("    pass\n", raised("cannot access local variable 'mine' where"), "On that rank"),
         ("    pass\n", raised("cannot unpack non-iterable Work object"), "Two things are taken"),
+        ("    pass\n", raised("Check failed: outputs[0].sizes().vec() == inputs"), "Each piece"),
+        ("    pass\n", raised("allgather: invalid tensor size at index 0 (expected"), "Each piece"),
+        ("    pass\n", raised("invalid input tensor list size, must be world"), "Each piece"),
+        ("    pass\n", raised("reduce_scatter() missing 1 required positional"), "The call takes"),
+        ("    pass\n", raised("'NoneType' object has no attribute 'append'"), "append and extend"),
+        ("    pass\n", raised("'NoneType' object has no attribute 'copy_'"), "That is None so far"),
+        ("    pass\n", raised("too many values to unpack (expected 4)"), "The function is to"),
+        ("    pass\n", raised("'torch.ProcessGroup' is not iterable"), "A process group is no"),
     ],
 )
 def test_a_usual_mistake_gets_its_hint(body, tried, begins):
@@ -120,6 +128,7 @@ def test_a_method_that_returns_nothing_is_named(forward, backward, begins):
     ("call", "begins"),
     [
         ("dist.broadcast(x, 0)", "dist.broadcast gives every rank"),
+        ("dist.gather(x, dst=0)", "dist.gather collects"),
         ("dist.all_reduce(x, dist.ReduceOp.MAX)", "ReduceOp.MAX keeps the largest"),
         ("dist.all_reduce(x, op=dist.ReduceOp.AVG)", ""),
         ("dist.all_reduce(x)", ""),
