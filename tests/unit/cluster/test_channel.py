@@ -85,6 +85,21 @@ def test_an_engine_that_has_reported_ready_is_reached_before_it_is_announced(poo
     assert pool.channel.ask(everyone([1], LookAt()))
 
 
+def test_who_waits_is_woken_by_the_last_answer_and_by_a_failure(pool):
+    for engine in pool.engines:
+        pool[engine].answers = False
+    call = pool.channel.request(everyone([0, 1, 2, 3], LookAt()))
+    ok = {"status": "ok", "value": {}}
+    call.settle(0, ok)
+    assert call.inbox.empty()
+    pool.wire.leave(1)
+    assert call.inbox.get_nowait() is None
+    call.settle(2, ok)
+    assert call.inbox.empty()
+    call.settle(3, ok)
+    assert call.inbox.get_nowait() is None
+
+
 def test_an_answer_to_a_forgotten_call_is_dropped(pool, call):
     pool.channel.forget(call)
     pool[1].unanswered[0].answer({})

@@ -52,9 +52,11 @@ class Call:
         if engine not in self.pending:
             return
         self.buffers[engine] = list(buffers)
-        if content["status"] == "ok":
-            self.values[engine] = content["value"]
-        else:
+        has_failed = content["status"] != "ok"
+        if has_failed:
             self.failures[engine] = load(RemoteError, content["error"])
+        else:
+            self.values[engine] = content["value"]
         self.pending.discard(engine)
-        self.inbox.put(None)
+        if has_failed or self.done:  # whoever waits has nothing to do for one answer of several
+            self.inbox.put(None)
