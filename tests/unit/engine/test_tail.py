@@ -56,5 +56,7 @@ def test_a_thread_that_must_not_wait_passes_on_nothing_while_another_does(log):
     other.start()
     begun.wait(10)
     assert not tail.show_piece(lambda _: None)
+    assert tail.has_more()  # it is not yet passed on
     go.set()
     other.join()
+    assert not tail.has_more()

@@ -94,8 +94,9 @@ class Runner:
         self.is_script = cell.script is not None
         begin, pid = time.perf_counter(), os.getpid()
         code, left = None, ""
-        self.capture.between.lose(self._tail.skip())
-        self._tail.show(lambda text: self.capture.between.keep("stdout", text))
+        if self._tail.has_more():
+            self.capture.between.lose(self._tail.skip())
+            self._tail.show(lambda text: self.capture.between.keep("stdout", text))
         self._last_words.begin(cell.number)
         outbox.last_words = self._last_words
         self.capture.begin(outbox)

@@ -64,10 +64,17 @@ class Tail:
             write: Takes the text.
             is_to_stop: Asked before each piece.
         """
+        if not self.has_more():  # as after most cells: it need not be locked
+            return
         with self._reading(-1) as is_free:
             size = self._size()
             while is_free and not is_to_stop() and self._show_piece(write, size):
                 pass
+
+    def has_more(self) -> bool:
+        """Whether something was appended, or is being passed on; what C has kept is included."""
+        _flush()
+        return self._size() > self._at or self._is_read  # in this order
 
     @property
     def has_grown(self) -> bool:
