@@ -19,7 +19,7 @@ _LITTLE = 2**18
 def here() -> str:
     """The working directory; empty if it is gone."""
     with suppress(OSError):  # it was removed
-        return str(Path.cwd())
+        return os.getcwd()  # noqa: PTH109 - before every cell, and a path would be made a string
     return ""
 
 

@@ -115,7 +115,7 @@ class Pool:
     def engines(self) -> list[int]:
         """Ids of the engines that can be reached, ascending."""
         # The controller may announce an engine after its end: it does so at the second heartbeat.
-        return sorted(engine for engine in self.wire.engines if engine not in self.ended)
+        return sorted(set(self.wire.engines) - self.ended.keys())
 
     @property
     def is_owned(self) -> bool:

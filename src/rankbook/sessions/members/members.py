@@ -97,11 +97,11 @@ class Members(Engines):
     @property
     def dead(self) -> dict[int, int | None]:
         """By dead rank, its exit code or minus the signal; None if that is not known."""
-        registered = set(self._pool.engines)
+        alive = set(self.alive)
         return {
             rank: self.ended.get(engine)
             for rank, engine in self.seated().items()
-            if engine in self.ended or engine not in registered
+            if engine not in alive
         }
 
     def await_leaving(self) -> None:
