@@ -392,6 +392,29 @@ def test_replicas_with_different_step_counts_are_reported(four):
     assert "diverged" not in four.run("if rank: dist.barrier()").note
 
 
+def test_parameters_that_a_hook_has_changed_on_some_ranks_only_are_reported(four):
+    """As torch's fused optimizers do: a step that was cut has changed those of some buckets."""
+    forget(four)
+    make(four, "DDP")
+    four.run(
+        "def update(_, bucket):\n"
+        "    def step(sums):\n"
+        "        with torch.no_grad():\n"
+        "            for one, change in zip(bucket.parameters(), bucket.gradients()):\n"
+        "                one.sub_(change, alpha=1e-5)\n"
+        "        return sums.value()[0]\n"
+        "    return dist.all_reduce(bucket.buffer(), async_op=True).get_future().then(step)\n"
+        "model = DistributedDataParallel(model.module, bucket_cap_mb=0.001)\n"
+        "model.register_comm_hook(None, update)\n"
+        "grads(0)\ngrads(1)"
+    ).raise_for_error()
+    four.run("if rank == 2: halt['backward'] = 'raise'").raise_for_error()
+    note = four.run("grads(2)").note
+    assert "Replicas have diverged: DistributedDataParallel has taken 3 steps" in note
+    assert "load a checkpoint on all ranks" in note
+    assert "diverged" not in four.run("if rank: dist.barrier()").note
+
+
 def test_a_step_of_zero_that_only_some_ranks_took_is_reported(four):
     """Each has stepped its own part of the parameters, and not sent it to the others."""
     forget(four)

@@ -14,7 +14,11 @@ from weakref import WeakKeyDictionary
 
 from torch.nn.parallel import DistributedDataParallel
 
-__all__ = ["align", "begin", "note", "register", "steps", "uncount"]
+__all__ = ["align", "begin", "changes", "note", "register", "steps", "uncount", "with_hooks"]
+
+with_hooks: MutableMapping[Any, tuple[int, ...]] = WeakKeyDictionary()
+"""By DDP module that has got communication hooks, the changes of its parameters until then, or
+until the ranks last met."""
 
 _noted: MutableMapping[Any, tuple[tuple[int, ...], tuple[int, ...]]] = WeakKeyDictionary()
 """By DDP module with communication hooks, their counts at the latest optimizer step, and before."""
@@ -31,6 +35,7 @@ def begin() -> None:
     def registering(module: Any, *args: Any, **options: Any) -> None:
         register_comm_hook(module, *args, **options)
         register(module)
+        with_hooks[module] = changes(module)
 
     cls.register_comm_hook = registering
 
@@ -39,6 +44,12 @@ def register(module: Any) -> None:
     """Note the counts of a module from now on, if its communication hooks count."""
     if _states(module):
         _noted[module] = steps(module), steps(module)
+
+
+def changes(module: Any) -> tuple[int, ...]:
+    """How often each parameter that a DDP module reduces was changed, as far as torch tells."""
+    reduced = [one for one in module.parameters() if one.requires_grad]
+    return tuple(0 if one.is_inference() else one._version for one in reduced)
 
 
 def note() -> None:

@@ -91,7 +91,7 @@ def heal(account: Account | None, *, clean: bool = False, has_failed: bool = Fal
     found = wrappers.find({one.group: one.terms.name for one in held}).without(stale.refused())
     terms = tuple(one.terms for one in able)
     size = 0 if account is None else account.size
-    taken = steps.taken(found.optimizers)
+    taken = {**steps.taken(found.optimizers), **steps.taken_by_hooks(found.ddp)}
     is_new = account is None
     word = Word(terms, _count(account), found.standings, (), is_new, taken, size, found.amid)
     words = meet(told_again(word) if has_failed else word)

@@ -21,10 +21,10 @@ from torch.optim.optimizer import (
     register_optimizer_step_pre_hook,
 )
 
-from rankbook.distributed.healing import counting, scalers
+from rankbook.distributed.healing import counting, hooked, scalers
 from rankbook.heap import UNFINISHED
 
-__all__ = ["begin", "begin_cell", "count", "taken", "taken_in_cell"]
+__all__ = ["begin", "begin_cell", "count", "taken", "taken_by_hooks", "taken_in_cell"]
 
 _taken: MutableMapping[Any, int] = WeakKeyDictionary()
 """By optimizer, its steps."""
@@ -101,6 +101,7 @@ def begin(schedulers: Collection[Any] = ()) -> None:
     _stepping.clear()
     _with_closure.clear()
     _in_backward.clear()
+    hooked.begin()
     _begun.update({one: _counted(one) for one in schedulers if _counts_itself(one)})
 
 
@@ -118,6 +119,16 @@ def taken(optimizers: Collection[Any]) -> dict[str, list[float]]:
         if _counts_itself(one)
     ]
     return _by_kind(counts)
+
+
+def taken_by_hooks(modules: Collection[tuple[str, Any]]) -> dict[str, list[float]]:
+    """The same of communication hooks that change parameters.
+
+    Args:
+        modules: The kinds of the DDP modules of this process, and these.
+    """
+    groups = [group for one in {*_taken, *_stepping} for group in one.param_groups]
+    return hooked.taken(modules, {id(each) for group in groups for each in group["params"]})
 
 
 def taken_in_cell(optimizers: Collection[Any]) -> dict[str, list[float]]:
