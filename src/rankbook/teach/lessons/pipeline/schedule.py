@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rankbook.teach.definitions import Exercise, Mistake, cell_of
 from rankbook.teach.judging import agree
+from rankbook.teach.lessons.pipeline.rules import RULES, broken_rule
 
 if TYPE_CHECKING:
     from rankbook.teach.here import Here
@@ -49,7 +50,9 @@ def _try_schedule(here: Here) -> Any:
     there = here.rank and here.rank + _OTHERS[0] - STAGES
     if is_right(here.rank, STAGES, _BATCHES) and not is_right(there, *_OTHERS):
         return _ONLY_HERE
-    return here.one_f_one_b(here.rank, STAGES, _BATCHES)
+    got = here.one_f_one_b(here.rank, STAGES, _BATCHES)
+    here.note(broken=broken_rule(got, STAGES - here.rank, _BATCHES))
+    return got
 
 
 _ONLY_HERE = f"right for {STAGES} stages and {_BATCHES} micro-batches only"
@@ -142,6 +145,7 @@ SCHEDULE = Exercise(
         "passes are used up; then the backward passes that are left.",
     ),
     mistakes=(
+        *RULES,
         Mistake(
             "gpipe",
             "That is GPipe: all forward passes, then all backward passes. It keeps all activations "
