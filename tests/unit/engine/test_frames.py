@@ -15,7 +15,8 @@ import textwrap
 import threading
 import traceback
 import types
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import Queue
 
 import pytest
 from processes import wait_until
@@ -147,6 +148,35 @@ async def beside_a_timer(loop, future):
     timer.cancel()
 
 
+@pytest.mark.parametrize(("seconds", "gives_up"), [(None, False), (50, True), (600, False)])
+@pytest.mark.parametrize("form", ["join", "event", "future", "queue"])
+def test_a_wait_for_a_thread_gives_up_if_its_timeout_comes_soon(
+    monkeypatch, form, seconds, gives_up
+):
+    event, future, queue = threading.Event(), Future(), Queue()
+    other = threading.Thread(target=event.wait)
+    other.start()
+    waits = {
+        "join": lambda: other.join(seconds),
+        "event": lambda: event.wait(seconds),
+        "future": lambda: future.result(seconds),
+        "queue": lambda: queue.get(timeout=seconds),
+    }
+    thread = threading.Thread(target=waits[form])
+    thread.start()
+    try:
+        wait_until(lambda: stands_in(thread, "wait", "join", "_wait_for_tstate_lock"), SOON)
+        monkeypatch.setattr(threading, "main_thread", lambda: thread)
+        at = frames.position()
+        assert (at.in_lock, at.gives_up) == (True, gives_up)
+    finally:
+        event.set()
+        future.set_result(None)
+        queue.put(None)
+        thread.join()
+        other.join()
+
+
 @pytest.mark.parametrize(
     ("awaits", "in_lock"),
     [
@@ -192,9 +222,9 @@ def test_a_thread_whose_event_loop_awaits_a_socket_does_not_wait_for_a_thread(wr
         other.close()
 
 
-def stands_in(thread, function):
+def stands_in(thread, *functions):
     frame = sys._current_frames().get(thread.ident)
-    return frame is not None and frame.f_code.co_name == function
+    return frame is not None and frame.f_code.co_name in functions
 
 
 def test_a_working_executor_thread_counts_as_user_code_and_an_idle_one_does_not(gate):

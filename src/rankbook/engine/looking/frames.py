@@ -14,6 +14,7 @@ from typing import Any
 
 from rankbook import calls
 from rankbook.calls import blocking, checks, places
+from rankbook.calls.waits import SOON
 from rankbook.engine.looking import timers
 from rankbook.engine.looking.locks import waits_for_lock
 from rankbook.engine.looking.owners import is_cell, is_own, where
@@ -62,6 +63,7 @@ class Position:
         awaits: Its announced wait, see :func:`rankbook.calls.blocking.awaited`.
         in_loop: Whether it waits in the event loop, or our agent is about to return there.
         in_lock: Whether it waits for another Python thread.
+        gives_up: Whether that wait ends by itself soon: it has a timeout.
         in_store: Whether torch, or user code, waits in our Python code, which polls.
         mark: A value that changes when the thread moves.
     """
@@ -74,6 +76,7 @@ class Position:
     in_loop: bool = False
     in_store: bool = False
     in_lock: bool = False
+    gives_up: bool = False
     mark: tuple[tuple[int, int], ...] = ()
 
 
@@ -122,6 +125,7 @@ def position() -> Position:
         awaits=awaits,
         in_store=in_store or polls,
         in_lock=_waits_for_threads(innermost),
+        gives_up=_gives_up(innermost),
         in_loop=walk.in_loop,
         mark=tuple(walk.mark),
     )
@@ -159,6 +163,16 @@ def _below_threading(frame: FrameType) -> FrameType:
     while frame.f_back is not None and frame.f_code.co_filename == threading.__file__:
         frame = frame.f_back
     return frame
+
+
+def _gives_up(frame: FrameType) -> bool:
+    """Whether a wait in ``threading`` has a timeout that comes soon."""
+    while frame.f_back is not None and frame.f_code.co_filename == threading.__file__:
+        timeout = frame.f_locals.get("timeout")
+        if isinstance(timeout, (int, float)) and 0 <= timeout <= SOON:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _is_polling(frame: FrameType) -> bool:

@@ -227,13 +227,14 @@ class Observer:
         if waiting is not None:
             called = self._ledger.waits.in_callbacks.copy()
             return self._first({t: wait for t, wait in waits.items() if t in called}, still)
-        if not at.in_lock:  # the engine's own timers move the main thread now and then
+        # The engine's own timers move the main thread now and then, and so does a short timeout.
+        if at.in_loop or at.gives_up:
             latest = max((wait.began for wait in waits.values()), default=math.inf)
             still = min(stands.here, time.time() - latest)
         if still < _SETTLED or frames.others_go_on(waits):
             return None
         if at.in_lock:
-            return self._first(waits, still)
+            return self._first(waits, still, may_end=at.gives_up)
         is_certain = self._coroutine.waits_for(waits)
         return self._first(waits, still, self._coroutine.line(), may_end=not is_certain)
 

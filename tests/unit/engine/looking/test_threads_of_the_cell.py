@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from dataclasses import replace
 
 import pytest
@@ -55,6 +56,26 @@ def test_a_rank_that_joins_a_thread_in_a_collective_waits_in_it(of_thread, at, t
     assert (look.state, look.waiting.op, look.waiting.seq) == ("waiting", "all_reduce", 5)
     assert look.in_thread
     assert look.line == "line 4: thread.join()"
+
+
+def test_a_rank_that_joins_a_thread_for_a_moment_again_and_again_waits_in_it_likely(
+    of_thread, at, threads
+):
+    at(line="line 4: thread.join(0.01)", in_lock=True, gives_up=True)
+    threads(t1=False)
+    looks = []
+
+    def is_seen():
+        looks.append(of_thread.look("run", 7, 0, closely=True))
+        return looks[-1].waiting
+
+    looking = threading.Thread(target=wait_until, args=(is_seen, SOON))
+    looking.start()
+    while looking.is_alive():
+        looking.join(0.01)
+    look = looks[-1]
+    assert (look.state, look.waiting.seq, look.in_thread) == ("waiting", 5, True)
+    assert look.may_end
 
 
 def test_a_rank_that_joins_a_thread_until_an_alarm_may_go_on(of_thread, at, threads):
