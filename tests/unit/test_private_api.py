@@ -147,6 +147,7 @@ USES = [
     (ASYNCIO, "_enter_task", "engine"),
     (ASYNCIO, "_leave_task", "engine"),
     (ASYNCIO, "_set_running_loop", "engine"),
+    (HANDLE, "_callback", "engine"),
     (HANDLE, "_context", "engine"),
     (LOOP, "_scheduled", "engine"),
     (LOOP, "_selector", "engine"),
