@@ -102,7 +102,7 @@ def test_a_collective_on_its_own_line_is_aligned_with_the_state(show):
 
 def test_an_edge_with_hidden_content_beyond_it_is_shaded(show):
     """Until it is scrolled to: then the cover that moves with the rows lies on the shadow."""
-    page = show(snapshot(*eight()), 380)
+    page = show(snapshot(*eight()), 300)
 
     def edge():
         its = box(page, ".rb-panel > .rb-scroll")
