@@ -58,5 +58,6 @@ class Call:
         else:
             self.values[engine] = content["value"]
         self.pending.discard(engine)
-        if has_failed or self.done:  # whoever waits has nothing to do for one answer of several
+        # A caller waits for all answers, or for the first failure.
+        if has_failed or self.done:
             self.inbox.put(None)
